@@ -1,0 +1,70 @@
+"""polypool: one pooling interface over images, token sequences and graphs."""
+
+from polypool import blocks, poolings
+from polypool._checks import check_values
+from polypool.card import PropertyCard
+from polypool.cells import (
+    M2,
+    M3,
+    M4,
+    Cells,
+    Count,
+    Mass,
+    Max,
+    Mean,
+    Min,
+    Sum,
+    root,
+    run,
+    safe,
+)
+from polypool.layouts import Clusters, Grid, Layout, Nodes, Packed, Tokens, as_layout
+from polypool.ops.dispatch import kernels
+from polypool.pooling import Pooling
+from polypool.registry import build, card, names, register
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "M2",
+    "M3",
+    "M4",
+    "Cells",
+    "Clusters",
+    "Count",
+    "Grid",
+    "Layout",
+    "Mass",
+    "Max",
+    "Mean",
+    "Min",
+    "Nodes",
+    "Packed",
+    "Pooling",
+    "PropertyCard",
+    "Sum",
+    "Tokens",
+    "__version__",
+    "as_layout",
+    "blocks",
+    "build",
+    "card",
+    "check_values",
+    "kernels",
+    "names",
+    "poolings",
+    "register",
+    "root",
+    "run",
+    "safe",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> object:
+    """`polypool.testing` on first use: a user who only pools does not pay for the suite."""
+    if name == "testing":
+        import importlib
+
+        return importlib.import_module("polypool.testing")
+    raise AttributeError(f"module 'polypool' has no attribute {name!r}")

@@ -1,0 +1,142 @@
+"""Validation of what a user passed: which argument, what it must be, what was found, what to do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+_on_every_device: ContextVar[bool] = ContextVar("polypool_check_values", default=False)
+
+
+@contextmanager
+def check_values() -> Iterator[None]:
+    """Inside this block, arguments on a GPU are checked by value too, at the price of a synchronisation each.
+
+    On a CPU, values are always checked in eager mode. Nothing is checked by value while compiling or exporting.
+
+    Example:
+        >>> import torch, polypool as pp
+        >>> with pp.check_values():
+        ...     pp.Packed(torch.ones(3, 2), torch.tensor([0, 1, 3])).counts
+        tensor([1, 2])
+    """
+    token = _on_every_device.set(True)
+    try:
+        yield
+    finally:
+        _on_every_device.reset(token)
+
+
+def may_read(tensor: Tensor) -> bool:
+    """Whether the values of a tensor may be looked at: not while tracing, and without a hidden synchronisation."""
+    if torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(tensor):
+        return False
+    return tensor.device.type == "cpu" or _on_every_device.get()
+
+
+def shape(tensor: Tensor) -> str:
+    """The shape as a user writes it."""
+    return f"({', '.join(str(size) for size in tensor.shape)}{',' if tensor.dim() == 1 else ''})"
+
+
+def values(x: object, what: str, dims: tuple[int, ...], form: str) -> Tensor:
+    """A floating tensor with one of the given numbers of dimensions."""
+    x = tensor(x, what)
+    if x.is_nested:
+        raise TypeError(f"{what} must be a plain tensor; found a nested one. Use as_layout, which makes it Packed.")
+    if not x.is_floating_point():
+        raise TypeError(f"{what} must be of a floating dtype; found {x.dtype}. Convert with {what}.float().")
+    if x.dim() not in dims:
+        raise ValueError(f"{what} must have shape {form}; found {shape(x)}.")
+    return x
+
+
+def tensor(x: object, what: str) -> Tensor:
+    """A tensor, not something that looks like one."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what} must be a torch.Tensor; found {type(x).__name__}. Convert with torch.as_tensor.")
+    return x
+
+
+def same_device(x: Tensor, what: str, other: Tensor) -> None:
+    """Both on one device."""
+    if x.device != other.device:
+        raise ValueError(
+            f"{what} must be on the device of the values, {other.device}; found {x.device}. "
+            f"Move it with {what}.to(values.device)."
+        )
+
+
+def mask(x: object, expected: torch.Size, form: str, other: Tensor, what: str = "mask") -> Tensor:
+    """A bool mask of the expected shape, True at real elements, from a bool or 0/1 integer tensor."""
+    x = tensor(x, what)
+    if x.dtype is not torch.bool and x.dtype not in INTEGERS:
+        raise TypeError(
+            f"{what} must be bool or 0/1 integers; found {x.dtype}. Pass {what}.bool(), or weight= for fractions."
+        )
+    if x.shape != expected:
+        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+    same_device(x, what, other)
+    if x.dtype is torch.bool:
+        return x
+    if may_read(x) and bool(((x != 0) & (x != 1)).any()):
+        raise ValueError(f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}.")
+    return x != 0
+
+
+def weight(x: object, expected: torch.Size, form: str, other: Tensor, what: str = "weight") -> Tensor:
+    """Numbers >= 0 of the expected shape."""
+    x = tensor(x, what)
+    if not x.is_floating_point():
+        raise TypeError(f"{what} must be of a floating dtype; found {x.dtype}. Pass mask= for 0/1 integers.")
+    if x.shape != expected:
+        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+    same_device(x, what, other)
+    if may_read(x):
+        wrong = ~((x >= 0) & x.isfinite())
+        if bool(wrong.any()):
+            raise ValueError(f"{what} must be finite and >= 0; found {float(x[wrong][0])}.")
+    return x
+
+
+def index(x: object, what: str, expected: torch.Size | None, form: str, other: Tensor) -> Tensor:
+    """An integer tensor of the expected shape, as int64."""
+    x = tensor(x, what)
+    if x.dtype not in INTEGERS:
+        raise TypeError(f"{what} must hold integers; found {x.dtype}. Convert with {what}.long().")
+    if expected is not None and x.shape != expected:
+        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+    same_device(x, what, other)
+    return x.to(torch.int64)
+
+
+def in_range(x: Tensor, what: str, low: int, high: int | None, meaning: str, way_out: str) -> None:
+    """All values in `[low, high)`, as far as they may be read."""
+    if x.numel() == 0 or not may_read(x):
+        return
+    smallest, largest = int(x.min()), int(x.max())
+    if smallest < low or (high is not None and largest >= high):
+        found = smallest if smallest < low else largest
+        bound = f">= {low}" if high is None else f"in [{low}, {high})"
+        raise ValueError(f"{what} must be {bound} ({meaning}); found {found}. {way_out}")
+
+
+def size(x: object, what: str, least: int = 0) -> int:
+    """A count given as a Python integer."""
+    if isinstance(x, bool) or not isinstance(x, int | torch.SymInt):
+        raise TypeError(f"{what} must be an int; found {type(x).__name__}.")
+    if x < least:
+        raise ValueError(f"{what} must be >= {least}; found {x}.")
+    return x  # type: ignore[return-value]
+
+
+def sizes(x: object, what: str, dims: int, least: int) -> tuple[int, ...]:
+    """One integer for every spatial dimension, from one integer or one per dimension."""
+    listed = tuple(x) if isinstance(x, tuple | list | torch.Size) else (x,) * dims
+    if len(listed) != dims:
+        raise ValueError(f"{what} must be one int or {dims}, one per spatial dimension; found {len(listed)}.")
+    return tuple(size(one, what, least) for one in listed)

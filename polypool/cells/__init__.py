@@ -1,0 +1,41 @@
+"""Cells: a batch of weighted multisets of rows, the one thing that every layout reduces to."""
+
+from polypool.cells.cells import Cells, root, run, safe
+from polypool.cells.dense import Dense
+from polypool.cells.members import Members
+from polypool.cells.ragged import Ragged, Soft
+from polypool.cells.statistics import (
+    M2,
+    M3,
+    M4,
+    Count,
+    Mass,
+    Max,
+    Mean,
+    Min,
+    Statistic,
+    Sum,
+    merge,
+)
+
+__all__ = [
+    "M2",
+    "M3",
+    "M4",
+    "Cells",
+    "Count",
+    "Dense",
+    "Mass",
+    "Max",
+    "Mean",
+    "Members",
+    "Min",
+    "Ragged",
+    "Soft",
+    "Statistic",
+    "Sum",
+    "merge",
+    "root",
+    "run",
+    "safe",
+]

@@ -1,0 +1,193 @@
+"""Cells, written once over four primitives: `total`, `best`, `expand` and `rank`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from polypool._lazy import lazy
+from polypool.cells.statistics import Statistic, statistics
+from polypool.ops import exponential, order, power
+
+
+def safe(divisor: Tensor) -> Tensor:
+    """The divisor with 1 in place of 0, so that an empty cell divides 0 by 1.
+
+    Never `clamp(min=1)`: a mass below 1 is a mass.
+    """
+    return torch.where(divisor == 0, torch.ones_like(divisor), divisor)
+
+
+def root(x: Tensor, p: float | Tensor = 2.0) -> Tensor:
+    """`x ** (1 / p)` whose value and gradient at 0 are 0; NaN stays NaN."""
+    zero = x == 0
+    filled = torch.where(zero, torch.ones_like(x), x)
+    raised = filled.sqrt() if isinstance(p, float) and p == 2.0 else filled ** (1.0 / p)
+    return torch.where(zero, torch.zeros_like(x), raised)
+
+
+def run(module: nn.Module, rows: Tensor) -> Tensor:
+    """Runs a network in the dtype of its own parameters around rows that are float32 or wider.
+
+    That is what makes `pool.half()` work: the network computes in half precision, the pooling does not.
+    """
+    parameter = next(module.parameters(), None)
+    inside = rows if parameter is None else rows.to(parameter.dtype)
+    return module(inside).to(rows.dtype)
+
+
+class Cells(ABC):
+    """A batch of cells, each a weighted multiset of rows.
+
+    Every quantity keeps a channel dimension, so that all of them broadcast: what belongs to members has the shape
+    `(..., N, c)`, what belongs to cells `(..., c)`, where `c` is C or 1.
+
+    Attributes:
+        rows: The members, channels last, in float32 or wider. 0 at padding.
+        real: `(..., N, 1)` bool, which members are neither padding nor of weight 0; None when all are.
+        weight: `(..., N, 1)`, one number per member; None when each counts 1.
+        n: `(..., 1)` int64, the number of real members of each cell.
+        mass: `(..., 1)`, the sum of their weights.
+        positions: `(..., N, 1)` int64, the place of each real member in its cell, from 0.
+    """
+
+    real: Tensor | None
+    weight: Tensor | None
+
+    # --- structure -----------------------------------------------------------------------------------------------
+
+    @lazy
+    def rows(self) -> Tensor:
+        """The members, channels last, float32 or wider, 0 at padding. Storage is shared where nothing changes."""
+        return self.clean(self._wide_rows())
+
+    @abstractmethod
+    def _wide_rows(self) -> Tensor: ...
+
+    @property
+    @abstractmethod
+    def n(self) -> Tensor: ...
+
+    @property
+    @abstractmethod
+    def positions(self) -> Tensor: ...
+
+    @lazy
+    def mass(self) -> Tensor:
+        """The sum of the weights of each cell, `(..., 1)`: the number of members where there are no weights."""
+        if self.weight is None:
+            return self.n.to(self.rows.dtype)
+        return self.total(self.weight)
+
+    @property
+    @abstractmethod
+    def can_be_empty(self) -> bool:
+        """Whether some cell might have no member, as far as shapes alone can tell."""
+
+    # --- the four primitives, and the choice behind `best` ---------------------------------------------------------
+
+    @abstractmethod
+    def total(self, v: Tensor) -> Tensor:
+        """Member rows summed per cell, blind to weight. Padding is never read, an empty cell gives 0."""
+
+    @abstractmethod
+    def expand(self, y: Tensor) -> Tensor:
+        """Each cell's row to its members. Its gradient is `total`, and `total`'s is `expand`."""
+
+    @abstractmethod
+    def argbest(self, v: Tensor) -> Tensor:
+        """int64 index, along the member dimension, of the first largest member per cell and channel; NaN wins."""
+
+    @abstractmethod
+    def rank(self, v: Tensor) -> Tensor:
+        """int64 place of each member in its cell and channel, ascending and stable, NaN last, -1 at padding."""
+
+    @abstractmethod
+    def at(self, v: Tensor, index: Tensor) -> Tensor:
+        """The members of `v` that `argbest` (or any index along the member dimension) names; 0 in empty cells."""
+
+    def best(self, v: Tensor) -> Tensor:
+        """The largest member per cell and channel. Ties go to the first; the gradient goes to the winner alone."""
+        return self.at(v, self.argbest(v.detach()))
+
+    # --- written once on them ------------------------------------------------------------------------------------
+
+    def clean(self, v: Tensor, fill: float = 0.0) -> Tensor:
+        """`v` with `fill` at padding, so that a function of it is finite there, forward and backward."""
+        if self.real is None:
+            return v
+        return torch.where(self.real, v, torch.full((), fill, dtype=v.dtype, device=v.device))
+
+    def reduce(self, v: Tensor, how: Literal["sum", "mean"] = "sum") -> Tensor:
+        """The integral of `v` over each cell with its weights: `sum w v`, or divided by the mass."""
+        if how not in ("sum", "mean"):
+            raise ValueError(f'how must be "sum" or "mean"; found {how!r}.')
+        total = self.total(v if self.weight is None else self.weight * self.clean(v))
+        return total if how == "sum" else total / safe(self.mass)
+
+    def mean(self, v: Tensor) -> Tensor:
+        """`sum w v / sum w` of each cell."""
+        return self.reduce(v, "mean")
+
+    def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
+        """`reduce(rows, how)`, for the structures that can do it without listing the members."""
+        return self.reduce(self.rows, how)
+
+    def apply(self, density: Tensor, v: Tensor) -> Tensor:
+        """`sum w d v`: what members weighed by a density `(..., N, h)` add up to.
+
+        With h heads, head k weighs the channels `[k C / h, (k + 1) C / h)`. A member with density 0 is not read,
+        so that 0 times inf does not become NaN, yet its density still gets a gradient where `v` is finite.
+        """
+        heads, channels = density.shape[-1], v.shape[-1]
+        if heads not in (1, channels):
+            if channels % heads:
+                raise ValueError(f"heads must divide the channels; found {heads} heads and {channels} channels.")
+            density = density.repeat_interleave(channels // heads, dim=-1)
+        unread = (density == 0) & ~v.isfinite()
+        return self.reduce(density * v.masked_fill(unread, 0.0))
+
+    def normalise(self, choice: Tensor) -> Tensor:
+        """Scales non-negative numbers to a density over the members of each cell: `sum w d = 1`."""
+        return choice / self.expand(safe(self.reduce(choice)))
+
+    def statistics(self, wanted: Iterable[Statistic]) -> dict[Statistic, Tensor]:
+        """The statistics asked for and those that they rest on, measured together."""
+        return statistics(self, wanted)
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """The density `e^s / sum w e^s` over the members of each cell, per channel of the scores."""
+        return exponential.softmax(self, scores)
+
+    def log_mean_exp(self, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
+        """`t log(sum w e^(v / t) / sum w)`: max for t to 0, mean for t to infinity."""
+        return exponential.log_mean_exp(self, v, t)
+
+    def power_mean(self, v: Tensor, p: float | Tensor, signed: bool = False) -> Tensor:
+        """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept."""
+        return power.power_mean(self, v, p, signed)
+
+    def quantile_density(self, q: float) -> Tensor:
+        """The density that picks the q-quantile of each channel, linear between ranks."""
+        return order.quantile_density(self, q)
+
+    def trimmed_density(self, t: float) -> Tensor:
+        """The density of the mean without the `floor(t n)` smallest and largest members of each channel."""
+        return order.trimmed_density(self, t)
+
+    def top_density(self, k: int) -> Tensor:
+        """The density of the mean of the `min(k, n)` largest members of each channel, ties to the first."""
+        return order.top_density(self, k)
+
+    def gram(self, a: Tensor, b: Tensor) -> Tensor:
+        """The integral of the outer product `a b^T` over each cell, `(..., Ca, Cb)`.
+
+        One column of `a` at a time: the extra memory is one copy of `b`, never members x Ca x Cb.
+        """
+        columns = [self.reduce(a[..., i : i + 1] * b) for i in range(a.shape[-1])]
+        if not columns:
+            empty = self.reduce(b)
+            return empty.new_zeros((*empty.shape[:-1], 0, empty.shape[-1]))
+        return torch.stack(columns, dim=-2)

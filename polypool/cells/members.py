@@ -1,0 +1,67 @@
+"""Which element is a member of which cell: the structure of ragged cells, without any values."""
+
+import torch
+from torch import Tensor
+
+from polypool._lazy import lazy
+
+
+class Members:
+    """A list of memberships. It holds integers only, so a layout can keep it without keeping a graph alive.
+
+    Args:
+        cell: `(M,)` int64, the cell of each membership, in `[0, num_cells]`; `num_cells` means "in no cell".
+        num_cells: How many cells there are.
+        element: `(M,)` int64, the element of each membership; None when membership i is element i.
+        partial: Whether some membership might be in no cell.
+        sorted: Whether `cell` is known to be non-decreasing.
+    """
+
+    def __init__(
+        self,
+        cell: Tensor,
+        num_cells: int,
+        element: Tensor | None = None,
+        partial: bool = False,
+        sorted: bool = False,
+    ) -> None:
+        self.cell = cell
+        self.num_cells = num_cells
+        self.element = element
+        self.partial = partial
+        self.sorted = sorted
+
+    @property
+    def bins(self) -> int:
+        """The number of cells, with one more to throw away what is in no cell."""
+        return self.num_cells + 1 if self.partial else self.num_cells
+
+    @lazy
+    def real(self) -> Tensor | None:
+        """`(M,)` bool, which memberships are in a cell; None when all are."""
+        return self.cell < self.num_cells if self.partial else None
+
+    @lazy
+    def counts(self) -> Tensor:
+        """`(bins,)` int64, how many members each cell has; the last may be the bin of those in no cell."""
+        zeros = torch.zeros(self.bins, dtype=torch.int64, device=self.cell.device)
+        return zeros.index_add(0, self.cell, torch.ones_like(self.cell))
+
+    @lazy
+    def starts(self) -> Tensor:
+        """`(bins,)` int64, where each cell begins when members are listed cell by cell."""
+        return self.counts.cumsum(0) - self.counts
+
+    @lazy
+    def order(self) -> Tensor | None:
+        """`(M,)` int64, the memberships listed cell by cell, stable; None when they already are."""
+        return None if self.sorted else self.cell.argsort(stable=True)
+
+    @lazy
+    def positions(self) -> Tensor:
+        """`(M,)` int64, the place of each member in its cell, from 0, in the order of the elements."""
+        places = torch.arange(self.cell.shape[0], device=self.cell.device)
+        if self.order is None:
+            return places - self.starts[self.cell]
+        listed = places - self.starts[self.cell[self.order]]
+        return torch.zeros_like(places).scatter(0, self.order, listed)

@@ -1,0 +1,102 @@
+"""Ragged cells: members listed by cell, of any number; packed, unsorted, overlapping and soft cells alike."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from polypool._lazy import lazy
+from polypool.cells.cells import Cells, safe
+from polypool.cells.dense import wide
+from polypool.cells.members import Members
+from polypool.ops import segments
+
+
+class Ragged(Cells):
+    """Cells of any size over M memberships.
+
+    Args:
+        values: `(N, C)` elements in the user's dtype; never copied here.
+        members: Which element is in which cell.
+        weight: `(M, 1)`, one number per membership, or None.
+    """
+
+    def __init__(self, values: Tensor, members: Members, weight: Tensor | None = None) -> None:
+        self.values = values
+        self.members = members
+        self.real = None if members.real is None else members.real[:, None]
+        self.weight = None if weight is None else weight.to(torch.promote_types(values.dtype, torch.float32))
+
+    def _wide_rows(self) -> Tensor:
+        element = self.members.element
+        return wide(self.values if element is None else self.values.index_select(0, element))
+
+    @lazy
+    def n(self) -> Tensor:
+        """The number of real members, `(K, 1)` int64."""
+        return self.members.counts[: self.members.num_cells, None]
+
+    @lazy
+    def positions(self) -> Tensor:
+        """The place of each member in its cell, `(M, 1)` int64."""
+        return self.members.positions[:, None]
+
+    @property
+    def can_be_empty(self) -> bool:
+        return True
+
+    def total(self, v: Tensor) -> Tensor:
+        return segments.total(v, self.members.cell, self.members.bins)[: self.members.num_cells]
+
+    def expand(self, y: Tensor) -> Tensor:
+        if self.members.partial:
+            y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
+        return segments.expand(y, self.members.cell)
+
+    def argbest(self, v: Tensor) -> Tensor:
+        return segments.argbest(v, self.members.cell, self.members.bins)[: self.members.num_cells]
+
+    def at(self, v: Tensor, index: Tensor) -> Tensor:
+        if v.shape[0] == 0:
+            return v.new_zeros(index.shape)
+        picked = v.gather(0, index.clamp(max=v.shape[0] - 1))
+        return torch.where(self.n > 0, picked, torch.zeros((), dtype=v.dtype, device=v.device))
+
+    def rank(self, v: Tensor) -> Tensor:
+        place = segments.rank(v.detach(), self.members.cell, self.members.starts)
+        return place if self.real is None else torch.where(self.real, place, torch.full_like(place, -1))
+
+
+class Soft(Ragged):
+    """Ragged cells of a soft assignment: N x K weighted pairs, whose plain sum is a matrix product.
+
+    Args:
+        values: `(N, C)` elements.
+        members: The N x K memberships, element by element.
+        assignment: `(N, K)`, how much of each element is in each cluster.
+        graph: `(N,)` int64, the graph of each element, or None for one graph.
+        num_graphs: How many graphs there are.
+    """
+
+    def __init__(
+        self, values: Tensor, members: Members, assignment: Tensor, graph: Tensor | None, num_graphs: int
+    ) -> None:
+        super().__init__(values, members, assignment.reshape(-1, 1))
+        self.assignment = assignment
+        self.graph = graph
+        self.num_graphs = num_graphs
+
+    def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
+        """One cluster at a time, so that the extra memory is one copy of the values and not K of them."""
+        x = wide(self.values)
+        assignment = self.assignment.to(x.dtype)
+        graph = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device) if self.graph is None else self.graph
+        parts = []
+        for k in range(assignment.shape[1]):
+            share = assignment[:, k : k + 1]
+            part = share * torch.where(share > 0, x, torch.zeros((), dtype=x.dtype, device=x.device))
+            parts.append(segments.total(part, graph, self.num_graphs))
+        if not parts:
+            return x.new_zeros((0, x.shape[1]))
+        total = torch.stack(parts, dim=1).flatten(0, 1)
+        return total if how == "sum" else total / safe(self.mass)

@@ -1,0 +1,39 @@
+"""Exponentials shifted by the largest member of each cell, so that nothing overflows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from polypool.cells import Cells
+
+
+def softmax(cells: Cells, scores: Tensor) -> Tensor:
+    """`e^s / sum w e^s`: a density, 0 at padding. Members at +inf share the whole of it."""
+    below, _ = _below_the_largest(cells, scores)
+    raised = cells.clean(cells.clean(below).exp())
+    return cells.normalise(raised)
+
+
+def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
+    """`t log(sum w e^(v / t) / sum w)`."""
+    below, largest = _below_the_largest(cells, v)
+    below = cells.clean(below) / t
+    mean = cells.mean(below.exp())
+    # log1p(mean(expm1)) tends to the mean of v as t grows, where log(mean(exp)) cancels; log is exact where
+    # one member outweighs a million others, where log1p cancels.
+    near_zero = mean < 0.5
+    direct = torch.where(near_zero & (mean > 0), mean, torch.ones_like(mean)).log()
+    shifted = torch.where(near_zero, torch.zeros_like(mean), cells.mean(below.expm1())).log1p()
+    return largest + t * torch.where(near_zero, direct, shifted)
+
+
+def _below_the_largest(cells: Cells, v: Tensor) -> tuple[Tensor, Tensor]:
+    """`v - max` and the max, a constant; where the max is infinite, its members are at 0 below it."""
+    largest = cells.best(v.detach())
+    spread = cells.expand(largest)
+    ties = spread.isinf() & (v == spread)
+    return torch.where(ties, torch.zeros_like(v), v - spread), largest

@@ -1,0 +1,191 @@
+"""Poolings by name."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from polypool.card import PropertyCard
+from polypool.layouts import KINDS, Layout
+from polypool.pooling import Pooling, derived
+
+_classes: dict[str, type[Pooling]] = {}
+_aliases: dict[str, tuple[str, dict[str, Any]]] = {}
+
+P = TypeVar("P", bound=type[Pooling])
+
+
+def register(
+    name: str,
+    *,
+    source: str = "",
+    homogeneity: int | None = None,
+    permutation_invariant: bool = True,
+    learnable: bool = False,
+    constant_preserving: bool = False,
+    takes_weights: bool = True,
+    layouts: Iterable[str] = KINDS,
+    aliases: Iterable[str] | Mapping[str, Mapping[str, Any]] = (),
+) -> Callable[[P], P]:
+    """Gives a pooling class a name and its property card.
+
+    Args:
+        name: The name for `build`: lower case, digits and underscores.
+        source: Authors, year and equation.
+        homogeneity: The degree k of `pool(a x) = a^k pool(x)` for a > 0.
+        permutation_invariant: Whether the order inside a cell does not matter.
+        learnable: Whether it has parameters.
+        constant_preserving: Whether a cell of equal elements gives that element.
+        takes_weights: Whether it can pool layouts with weights.
+        layouts: The kinds of layout that it can pool.
+        aliases: Other names; a mapping gives each alias its settings.
+
+    Raises:
+        TypeError: What is decorated is not a `Pooling` class.
+        ValueError: The name is taken by another class, is not a plain name, or a layout is unknown.
+
+    Example:
+        >>> import polypool as pp
+        >>> @pp.register("midrange", homogeneity=1, constant_preserving=True)
+        ... class Midrange(pp.Pooling):
+        ...     stats = (pp.Max(), pp.Min())
+        ...     def finish(self, s):
+        ...         return (s[pp.Max()] + s[pp.Min()]) / 2
+        >>> pp.card("midrange").decomposable
+        True
+    """
+    if not name.isidentifier() or name != name.lower():
+        raise ValueError(f"name must be lower case letters, digits and underscores; found {name!r}.")
+    kinds = tuple(layouts)
+    for kind in kinds:
+        _require_kind(kind)
+    others = {alias: dict(aliases[alias]) if isinstance(aliases, Mapping) else {} for alias in aliases}
+
+    def decorate(cls: P) -> P:
+        if not (isinstance(cls, type) and issubclass(cls, Pooling)):
+            raise TypeError(f"register decorates a class derived from Pooling; found {cls!r}.")
+        for taken in (name, *others):
+            owner = _classes.get(taken) or _classes.get(_aliases.get(taken, ("", {}))[0])
+            # The same class again is a module that was reloaded, or a cell of a notebook run twice.
+            if owner is not None and (owner.__module__, owner.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"the name {taken!r} is taken by {owner.__module__}.{owner.__qualname__}.")
+        cls.card = PropertyCard(
+            name,
+            layouts=kinds,
+            permutation_invariant=permutation_invariant,
+            homogeneity=homogeneity,
+            learnable=learnable,
+            constant_preserving=constant_preserving,
+            takes_weights=takes_weights,
+            source=source,
+            **derived(cls),
+        )
+        _classes[name] = cls
+        _aliases.update({alias: (name, settings) for alias, settings in others.items()})
+        return cls
+
+    return decorate
+
+
+def build(name: str, **settings: Any) -> Pooling:
+    """Builds a pooling by name.
+
+    Args:
+        name: A registered name, an alias, or several joined by `+`, which concatenates their channels and measures
+            their statistics in one pass.
+        **settings: What the operator's class takes. `channels` is always accepted; operators with parameters need it.
+
+    Raises:
+        TypeError: A setting is unknown or missing.
+        ValueError: The name is unknown, or a setting has a wrong value.
+
+    Example:
+        >>> import torch, polypool as pp
+        >>> pp.build("mean+max")(torch.ones(2, 3, 4, 4)).shape
+        torch.Size([2, 6])
+    """
+    if "+" in name:
+        unknown = sorted(set(settings) - {"channels"})
+        if unknown:
+            raise TypeError(
+                f"{name!r} takes no settings but channels; found {', '.join(unknown)}. "
+                f'Use build("concat", pools=[...]) with poolings that have them.'
+            )
+        settings = {"pools": [build(part.strip(), **settings) for part in name.split("+")]}
+        name = "concat"
+    cls, preset = lookup(name)
+    merged = preset | settings
+    accepted = settings_of(cls)
+    if "channels" not in accepted:
+        merged.pop("channels", None)
+    unknown = sorted(set(merged) - set(accepted))
+    if unknown:
+        known = ", ".join(accepted) or "none"
+        raise TypeError(f"{name} has no setting {', '.join(map(repr, unknown))}; its settings are: {known}.")
+    missing = [key for key, p in accepted.items() if p.default is inspect.Parameter.empty and key not in merged]
+    if missing:
+        raise TypeError(f"{name} needs {', '.join(missing)}: build({name!r}, {missing[0]}=...).")
+    return cls(**merged)
+
+
+def names(layout: Layout | type[Layout] | str | None = None) -> tuple[str, ...]:
+    """The registered names, sorted; with a layout only those that can pool it.
+
+    Args:
+        layout: A layout (one with weights leaves out the order statistics), its class, or the name of its kind.
+
+    Example:
+        >>> import torch, polypool as pp
+        >>> "median" in pp.names("tokens")
+        True
+        >>> "median" in pp.names(pp.Tokens(torch.ones(1, 2, 3), weight=torch.ones(1, 2)))
+        False
+    """
+    if layout is None:
+        return tuple(sorted(_classes))
+    kind = layout if isinstance(layout, str) else layout.kind
+    _require_kind(kind)
+    weighted = isinstance(layout, Layout) and layout.weighted
+    return tuple(sorted(name for name, cls in _classes.items() if cls.card.refusal(kind, weighted) is None))
+
+
+def card(name: str) -> PropertyCard:
+    """The property card of a registered name; of a `+` string when its parts need no settings."""
+    return build(name).card if "+" in name else lookup(name)[0].card
+
+
+def aliases() -> dict[str, str]:
+    """Other names, each with the name that it stands for."""
+    return {alias: name for alias, (name, _) in sorted(_aliases.items())}
+
+
+def lookup(name: str) -> tuple[type[Pooling], dict[str, Any]]:
+    """The class of a name and the settings that an alias brings.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if name == "concat":
+        from polypool.poolings.concat import Concat
+
+        return Concat, {}
+    target, preset = _aliases.get(name, (name, {}))
+    if target not in _classes:
+        close = get_close_matches(name, [*_classes, *_aliases], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no pooling is named {name!r}.{hint} There are: {', '.join(names())}.")
+    return _classes[target], dict(preset)
+
+
+def settings_of(cls: type[Pooling]) -> dict[str, inspect.Parameter]:
+    """The settings of a class, without those that it only passes on (`*args`, `**kwargs` of `nn.Module`)."""
+    if cls.__init__ is Pooling.__init__:
+        return {}
+    parameters = inspect.signature(cls).parameters
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {key: p for key, p in parameters.items() if p.kind in named}
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"no layout is named {kind!r}. There are: {', '.join(KINDS)}.")
