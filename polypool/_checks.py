@@ -47,7 +47,9 @@ def values(x: object, what: str, dims: tuple[int, ...], form: str) -> Tensor:
     """A floating tensor with one of the given numbers of dimensions."""
     x = tensor(x, what)
     if x.is_nested:
-        raise TypeError(f"{what} must be a plain tensor; found a nested one. Use as_layout, which makes it Packed.")
+        raise TypeError(
+            f"{what} must be a plain tensor; found a nested one. Use as_layout, which makes it Packed."
+        )
     if not x.is_floating_point():
         raise TypeError(f"{what} must be of a floating dtype; found {x.dtype}. Convert with {what}.float().")
     if x.dim() not in dims:
@@ -58,7 +60,9 @@ def values(x: object, what: str, dims: tuple[int, ...], form: str) -> Tensor:
 def tensor(x: object, what: str) -> Tensor:
     """A tensor, not something that looks like one."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{what} must be a torch.Tensor; found {type(x).__name__}. Convert with torch.as_tensor.")
+        raise TypeError(
+            f"{what} must be a torch.Tensor; found {type(x).__name__}. Convert with torch.as_tensor."
+        )
     return x
 
 
@@ -84,7 +88,9 @@ def mask(x: object, expected: torch.Size, form: str, other: Tensor, what: str = 
     if x.dtype is torch.bool:
         return x
     if may_read(x) and bool(((x != 0) & (x != 1)).any()):
-        raise ValueError(f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}.")
+        raise ValueError(
+            f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}."
+        )
     return x != 0
 
 

@@ -36,6 +36,7 @@ class Pooling(nn.Module):
         >>> import torch, polypool as pp
         >>> class Range(pp.Pooling):
         ...     stats = (pp.Max(), pp.Min())
+        ...
         ...     def finish(self, s):
         ...         return s[pp.Max()] - s[pp.Min()]
         >>> Range()(pp.Nodes(torch.tensor([[1.0], [4.0]])))
@@ -99,7 +100,9 @@ class Pooling(nn.Module):
         """
         self._require(layout)
         if not self.card.has_weights:
-            raise NotImplementedError(f"{self.card.name} is not a weighted sum of its elements; card.has_weights tells.")
+            raise NotImplementedError(
+                f"{self.card.name} is not a weighted sum of its elements; card.has_weights tells."
+            )
         cells = layout.cells
         density = self.weigh(cells)
         if density.shape[-1] not in (1, layout.channels):
@@ -141,7 +144,9 @@ class Pooling(nn.Module):
 
     def _require_stats(self, verb: str) -> None:
         if not self.stats:
-            raise NotImplementedError(f"{self.card.name} has no {verb}: it is not decomposable; card.decomposable tells.")
+            raise NotImplementedError(
+                f"{self.card.name} has no {verb}: it is not decomposable; card.decomposable tells."
+            )
 
 
 def derived(cls: type[Pooling]) -> dict[str, Any]:

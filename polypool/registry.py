@@ -49,6 +49,7 @@ def register(
         >>> @pp.register("midrange", homogeneity=1, constant_preserving=True)
         ... class Midrange(pp.Pooling):
         ...     stats = (pp.Max(), pp.Min())
+        ...
         ...     def finish(self, s):
         ...         return (s[pp.Max()] + s[pp.Min()]) / 2
         >>> pp.card("midrange").decomposable
@@ -62,12 +63,16 @@ def register(
     others = {alias: dict(aliases[alias]) if isinstance(aliases, Mapping) else {} for alias in aliases}
 
     def decorate(cls: P) -> P:
-        if not (isinstance(cls, type) and issubclass(cls, Pooling)):
+        given: object = cls
+        if not (inspect.isclass(given) and issubclass(given, Pooling)):
             raise TypeError(f"register decorates a class derived from Pooling; found {cls!r}.")
         for taken in (name, *others):
             owner = _classes.get(taken) or _classes.get(_aliases.get(taken, ("", {}))[0])
             # The same class again is a module that was reloaded, or a cell of a notebook run twice.
-            if owner is not None and (owner.__module__, owner.__qualname__) != (cls.__module__, cls.__qualname__):
+            if owner is not None and (owner.__module__, owner.__qualname__) != (
+                cls.__module__,
+                cls.__qualname__,
+            ):
                 raise ValueError(f"the name {taken!r} is taken by {owner.__module__}.{owner.__qualname__}.")
         cls.card = PropertyCard(
             name,
@@ -122,7 +127,9 @@ def build(name: str, **settings: Any) -> Pooling:
     if unknown:
         known = ", ".join(accepted) or "none"
         raise TypeError(f"{name} has no setting {', '.join(map(repr, unknown))}; its settings are: {known}.")
-    missing = [key for key, p in accepted.items() if p.default is inspect.Parameter.empty and key not in merged]
+    missing = [
+        key for key, p in accepted.items() if p.default is inspect.Parameter.empty and key not in merged
+    ]
     if missing:
         raise TypeError(f"{name} needs {', '.join(missing)}: build({name!r}, {missing[0]}=...).")
     return cls(**merged)

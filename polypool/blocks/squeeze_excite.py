@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import overload
 
 from torch import Tensor, nn
 
@@ -11,8 +11,6 @@ from polypool.pooling import Pooling
 from polypool.registry import build
 
 GATES: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "tanh": nn.Tanh}
-
-T = TypeVar("T", Tensor, Layout)
 
 
 class SqueezeExcite(nn.Module):
@@ -69,16 +67,29 @@ class SqueezeExcite(nn.Module):
         self.excite = nn.Linear(squeezed, channels)
         self.gate = _gate(gate)
 
+    @overload
+    def forward(self, x: Layout) -> Layout: ...
+    @overload
     def forward(
         self,
-        x: T,
+        x: Tensor,
         *,
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
         offsets: Tensor | None = None,
         batch: Tensor | None = None,
         num_graphs: int | None = None,
-    ) -> T:
+    ) -> Tensor: ...
+    def forward(
+        self,
+        x: Layout | Tensor,
+        *,
+        mask: Tensor | None = None,
+        lengths: Tensor | None = None,
+        offsets: Tensor | None = None,
+        batch: Tensor | None = None,
+        num_graphs: int | None = None,
+    ) -> Layout | Tensor:
         """Scales the values of a layout, or of a tensor with what `as_layout` takes."""
         layout = as_layout(x, mask=mask, lengths=lengths, offsets=offsets, batch=batch, num_graphs=num_graphs)
         pooled = layout.rows_of(self.pool(layout))

@@ -144,7 +144,9 @@ class Cells(ABC):
         heads, channels = density.shape[-1], v.shape[-1]
         if heads not in (1, channels):
             if channels % heads:
-                raise ValueError(f"heads must divide the channels; found {heads} heads and {channels} channels.")
+                raise ValueError(
+                    f"heads must divide the channels; found {heads} heads and {channels} channels."
+                )
             density = density.repeat_interleave(channels // heads, dim=-1)
         unread = (density == 0) & ~v.isfinite()
         return self.reduce(density * v.masked_fill(unread, 0.0))

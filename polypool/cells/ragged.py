@@ -90,7 +90,9 @@ class Soft(Ragged):
         """One cluster at a time, so that the extra memory is one copy of the values and not K of them."""
         x = wide(self.values)
         assignment = self.assignment.to(x.dtype)
-        graph = torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device) if self.graph is None else self.graph
+        graph = (
+            torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device) if self.graph is None else self.graph
+        )
         parts = []
         for k in range(assignment.shape[1]):
             share = assignment[:, k : k + 1]

@@ -1,5 +1,7 @@
 """From whatever a user has to a layout, without guessing."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,12 +50,15 @@ def as_layout(
         raise ValueError("num_graphs goes with batch; found it alone.")
     if isinstance(x, Layout):
         if given or num_graphs is not None:
-            raise ValueError(f"a layout already says where its elements are; found {_listed(given or ['num_graphs'])} too.")
+            extra = _listed(given or ["num_graphs"])
+            raise ValueError(f"a layout already says where its elements are; found {extra} too.")
         return x
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a layout or a torch.Tensor; found {type(x).__name__}.")
     if len(given) > 1:
-        raise ValueError(f"at most one of mask, lengths, offsets and batch may be given; found {_listed(given)}.")
+        raise ValueError(
+            f"at most one of mask, lengths, offsets and batch may be given; found {_listed(given)}."
+        )
     if x.is_nested:
         return _from_nested(x, given)
     if offsets is not None:
@@ -73,13 +78,15 @@ def as_layout(
     )
 
 
-def _from_nested(x: Tensor, given: list[str]) -> Packed:
+def _from_nested(x: Any, given: list[str]) -> Packed:
     if given:
         raise ValueError(f"a nested tensor already says where its elements are; found {_listed(given)} too.")
     if x.layout != torch.jagged or x.dim() != 3 or getattr(x, "_ragged_idx", 1) != 1:
         raise ValueError("a nested tensor must be jagged, (B, *, C); make it with layout=torch.jagged.")
     if x.lengths() is not None:
-        raise ValueError("a nested tensor must have no holes between its rows; call .contiguous() on it first.")
+        raise ValueError(
+            "a nested tensor must have no holes between its rows; call .contiguous() on it first."
+        )
     return Packed(x.values(), x.offsets())
 
 

@@ -59,7 +59,9 @@ class Clusters(RaggedLayout):
         check = _soft if given.is_floating_point() else _pairs if given.dim() == 2 else _hard
         self.assignment, self.num_clusters = check(given, num_clusters, values)
         if self.soft and weight is not None:
-            raise ValueError("weight must be None with a soft assignment, which is its own weight. Multiply the two.")
+            raise ValueError(
+                "weight must be None with a soft assignment, which is its own weight. Multiply the two."
+            )
         memberships = self.assignment.shape[-1:]
         self.weight = None
         if weight is not None:
@@ -150,17 +152,26 @@ def _soft(assignment: Tensor, num_clusters: int | None, values: Tensor) -> tuple
         )
     width = assignment.shape[1]
     if num_clusters is not None and num_clusters != width:
-        raise ValueError(f"num_clusters must be the width of a soft assignment, {width}; found {num_clusters}.")
+        raise ValueError(
+            f"num_clusters must be the width of a soft assignment, {width}; found {num_clusters}."
+        )
     return _checks.weight(assignment, assignment.shape, "(N, K)", values, "assignment"), width
 
 
 def _number(index: Tensor, num_clusters: int | None, least: int) -> int:
     """The number of clusters, given or read once."""
     if num_clusters is None:
-        _checks.in_range(index, "assignment", least, None, "a cluster's number, -1 for none", "Count them from 0.")
+        _checks.in_range(
+            index, "assignment", least, None, "a cluster's number, -1 for none", "Count them from 0."
+        )
         return max(int(index.max()) + 1, 0) if index.numel() else 0
     clusters = _checks.size(num_clusters, "num_clusters")
     _checks.in_range(
-        index, "assignment", least, clusters, "num_clusters", "Count clusters from 0, or pass a larger num_clusters."
+        index,
+        "assignment",
+        least,
+        clusters,
+        "num_clusters",
+        "Count clusters from 0, or pass a larger num_clusters.",
     )
     return clusters

@@ -39,6 +39,10 @@ def as_stored(x: Tensor, like: Tensor) -> Tensor:
     """`x` written out in the memory format of `like`."""
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous():
         return x.contiguous(memory_format=torch.channels_last)
-    if like.dim() == 5 and like.is_contiguous(memory_format=torch.channels_last_3d) and not like.is_contiguous():
+    if (
+        like.dim() == 5
+        and like.is_contiguous(memory_format=torch.channels_last_3d)
+        and not like.is_contiguous()
+    ):
         return x.contiguous(memory_format=torch.channels_last_3d)
     return x.contiguous()

@@ -126,7 +126,10 @@ class Grid(Layout):
         return (self.num_cells, channels, *self.spatial)
 
     def windows(
-        self, kernel: int | Sequence[int], stride: int | Sequence[int] | None = None, padding: int | Sequence[int] = 0
+        self,
+        kernel: int | Sequence[int],
+        stride: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] = 0,
     ) -> Regions:
         """Sliding windows as cells; pooling them gives `(B, C_out, *S_out)`, channels last if these are.
 

@@ -128,10 +128,10 @@ class Layout(ABC):
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """`Tensor.to` for the whole layout: a dtype changes the values alone, never masks, indices or weights."""
         device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
-        moved = {
-            name: tensor if tensor is None else tensor.to(device=device, non_blocking=non_blocking)
-            for name, tensor in ((name, getattr(self, name)) for name in _tensor_names(type(self)))
-        }
+        moved: dict[str, Any] = {}
+        for name in _tensor_names(type(self)):
+            tensor = getattr(self, name)
+            moved[name] = None if tensor is None else tensor.to(device=device, non_blocking=non_blocking)
         if dtype is not None:
             moved["values"] = moved["values"].to(dtype)
         return _rebuild(type(self), moved, {name: getattr(self, name) for name in self.settings})
@@ -155,7 +155,9 @@ def _flatten(layout: Layout) -> tuple[list[Any], tuple[Any, ...]]:
 
 def _flatten_with_keys(layout: Layout) -> tuple[list[tuple[pytree.KeyEntry, Any]], tuple[Any, ...]]:
     leaves, context = _flatten(layout)
-    return [(pytree.GetAttrKey(n), t) for n, t in zip(_tensor_names(type(layout)), leaves, strict=True)], context
+    return [
+        (pytree.GetAttrKey(n), t) for n, t in zip(_tensor_names(type(layout)), leaves, strict=True)
+    ], context
 
 
 def _unflatten(cls: type[Layout], leaves: Any, context: tuple[Any, ...]) -> Layout:

@@ -71,7 +71,11 @@ class Nodes(RaggedLayout):
             ordered = True
         else:
             cell = self.batch
-            ordered = not torch.compiler.is_compiling() and cell.device.type == "cpu" and bool((cell.diff() >= 0).all())
+            ordered = (
+                not torch.compiler.is_compiling()
+                and cell.device.type == "cpu"
+                and bool((cell.diff() >= 0).all())
+            )
         cell, partial = discard(cell, self.num_graphs, self.weight, False)
         return Members(cell, self.num_graphs, partial=partial, sorted=ordered and not partial)
 
@@ -108,5 +112,7 @@ def graph_of_each(batch: object, num_graphs: int | None, values: Tensor) -> tupl
         _checks.in_range(index, "batch", 0, None, "a graph's number", "Count graphs from 0.")
         return index, int(index.max()) + 1 if index.numel() else 0
     graphs = _checks.size(num_graphs, "num_graphs")
-    _checks.in_range(index, "batch", 0, graphs, "num_graphs", "Count graphs from 0, or pass a larger num_graphs.")
+    _checks.in_range(
+        index, "batch", 0, graphs, "num_graphs", "Count graphs from 0, or pass a larger num_graphs."
+    )
     return index, graphs

@@ -65,7 +65,9 @@ class Packed(RaggedLayout):
         """From a list of `(n_i, C)` tensors; empty ones are empty cells."""
         listed = list(sequences)
         if not listed:
-            raise ValueError("list_of_tensors must hold at least one tensor, which tells the channels; found none.")
+            raise ValueError(
+                "list_of_tensors must hold at least one tensor, which tells the channels; found none."
+            )
         for one in listed:
             _checks.values(one, "each of list_of_tensors", (2,), "(n, C)")
             if one.shape[1] != listed[0].shape[1]:
@@ -106,7 +108,9 @@ def _offsets(offsets: object, values: Tensor) -> Tensor:
     found = _checks.index(offsets, "offsets", None, "(B + 1,)", values)
     elements = values.shape[0]
     if found.dim() != 1 or found.shape[0] == 0:
-        raise ValueError(f"offsets must have shape (B + 1,), at least one number; found {_checks.shape(found)}.")
+        raise ValueError(
+            f"offsets must have shape (B + 1,), at least one number; found {_checks.shape(found)}."
+        )
     if not _checks.may_read(found):
         return found
     way_out = "Use Packed.from_lengths to build them."

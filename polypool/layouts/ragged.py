@@ -52,7 +52,9 @@ class RaggedLayout(Layout):
 
     def elements(self, v: Tensor) -> Tensor:
         if not self._disjoint:
-            raise NotImplementedError("numbers per element need disjoint cells; these cells overlap or are soft.")
+            raise NotImplementedError(
+                "numbers per element need disjoint cells; these cells overlap or are soft."
+            )
         return self._shaped(self._gathered(v))
 
     def lift(self, y: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ class Windows:
     def __post_init__(self) -> None:
         for kernel, padding in zip(self.kernel, self.padding, strict=True):
             if 2 * padding > kernel:
-                raise ValueError(f"padding must be at most half of the kernel, {kernel} // 2; found {padding}.")
+                raise ValueError(
+                    f"padding must be at most half of the kernel, {kernel} // 2; found {padding}."
+                )
 
     def cut(self, length: int, dim: int, device: torch.device) -> Intervals:
         kernel, stride, padding = self.kernel[dim], self.stride[dim], self.padding[dim]
@@ -203,7 +205,9 @@ class Regions(Layout):
             places = 1
             for cut in cuts:
                 places = places * cut.width
-            real = torch.ones((1, 1, 1), dtype=torch.bool, device=self.values.device).expand(self.num_cells, places, 1)
+            real = torch.ones((1, 1, 1), dtype=torch.bool, device=self.values.device).expand(
+                self.num_cells, places, 1
+            )
         return self._give(real.to(torch.int64), cuts) > 0
 
     def _intervals(self) -> list[Intervals]:

@@ -30,6 +30,8 @@ class Spans(RaggedLayout):
     element: Tensor
     cell: Tensor
     absent: Tensor | None
+    num_spans: int
+    disjoint: bool
 
     @classmethod
     def of_tokens(cls, tokens: Tokens, spans: Tensor) -> Self:

@@ -52,7 +52,12 @@ class Tokens(Layout):
         batch, places = values.shape[0], values.shape[1]
         counted = _checks.index(lengths, "lengths", torch.Size((batch,)), "(B,)", values)
         _checks.in_range(
-            counted, "lengths", 0, places + 1, f"T = {places} places a row", "For packed values use Packed.from_lengths."
+            counted,
+            "lengths",
+            0,
+            places + 1,
+            f"T = {places} places a row",
+            "For packed values use Packed.from_lengths.",
         )
         mask = torch.arange(places, device=values.device) < counted[:, None]
         return cls(values, mask, weight=weight)

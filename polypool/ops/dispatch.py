@@ -38,7 +38,9 @@ def kernels(kind: str = "auto") -> Iterator[None]:
     if kind not in KINDS:
         raise ValueError(f"kernels must be one of {', '.join(KINDS)}; found {kind!r}.")
     if kind not in AVAILABLE:
-        raise RuntimeError(f"this version of polypool has no {kind} kernels; choose from {', '.join(AVAILABLE)}.")
+        raise RuntimeError(
+            f"this version of polypool has no {kind} kernels; choose from {', '.join(AVAILABLE)}."
+        )
     token = _choice.set(kind)
     try:
         yield

@@ -61,7 +61,9 @@ class Concat(Pooling):
 
     def reduce(self, cells: Cells) -> Tensor:
         found: Mapping[Statistic, Tensor] = cells.statistics(self._union())
-        return torch.cat([part.finish(found) if part.stats else part.reduce(cells) for part in self.parts], dim=-1)
+        return torch.cat(
+            [part.finish(found) if part.stats else part.reduce(cells) for part in self.parts], dim=-1
+        )
 
     def _union(self) -> tuple[Statistic, ...]:
         return closure(statistic for part in self.parts for statistic in part.stats)

@@ -9,7 +9,12 @@ from polypool.pooling import Pooling
 from polypool.registry import register
 
 
-@register("max", homogeneity=1, constant_preserving=True, source="Boureau, Ponce, LeCun 2010, A Theoretical Analysis of Feature Pooling in Visual Recognition")
+@register(
+    "max",
+    homogeneity=1,
+    constant_preserving=True,
+    source="Boureau, Ponce, LeCun 2010, A Theoretical Analysis of Feature Pooling in Visual Recognition",
+)
 class MaxPool(Pooling):
     """The largest element per channel, over elements of weight > 0.
 

@@ -9,7 +9,12 @@ from polypool.pooling import Pooling
 from polypool.registry import register
 
 
-@register("min", homogeneity=1, constant_preserving=True, source="Corso et al. 2020, Principal Neighbourhood Aggregation, section 2")
+@register(
+    "min",
+    homogeneity=1,
+    constant_preserving=True,
+    source="Corso et al. 2020, Principal Neighbourhood Aggregation, section 2",
+)
 class MinPool(Pooling):
     """The smallest element per channel, over elements of weight > 0.
 

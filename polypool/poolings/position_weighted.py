@@ -16,7 +16,9 @@ from polypool.registry import register
     aliases=("weightedmean", "weighted_mean"),
 )
 class PositionWeightedPool(Pooling):
-    """The average with weights 1, 2, 3, ... by position: later states of a causal model have seen more.
+    """The average with weights that grow with the position: 1, 2, 3 and so on.
+
+    Later states of a causal model have seen more.
 
     `sum w (i + 1) x / sum w (i + 1)`. Positions count real elements alone, so that the side and amount of padding
     do not matter (the authors count places of the padded row).

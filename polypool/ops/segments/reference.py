@@ -5,7 +5,10 @@ from torch import Tensor
 
 
 def total(v: Tensor, cell: Tensor, bins: int) -> Tensor:
-    """Rows summed per cell, `(bins, c)`; in float64, because a running float32 sum of 21 million ones is 16.7 million."""
+    """Rows summed per cell, `(bins, c)`.
+
+    In float64: a running float32 sum of 21 million ones is 16.7 million.
+    """
     wide = torch.float64 if v.is_floating_point() else v.dtype
     zeros = torch.zeros((bins, v.shape[-1]), dtype=wide, device=v.device)
     return zeros.index_add(0, cell, v.to(wide)).to(v.dtype)
