@@ -124,7 +124,7 @@ class Clusters(RaggedLayout):
         return self.assignment.flatten() if self.soft else self.weight
 
     @property
-    def _disjoint(self) -> bool:
+    def disjoint(self) -> bool:
         return not self.soft and self.assignment.dim() == 1
 
 

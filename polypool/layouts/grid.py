@@ -89,7 +89,11 @@ class Grid(Layout):
             places = places * size
         return count(self._real, self.num_cells, places, self.values.device)
 
-    def elements(self, v: Tensor) -> Tensor:
+    @property
+    def disjoint(self) -> bool:
+        return True
+
+    def collect(self, v: Tensor) -> Tensor:
         return self._shaped(blank(self._real, v))
 
     def lift(self, y: Tensor) -> Tensor:

@@ -68,13 +68,27 @@ class Layout(ABC):
     def channels(self) -> int:
         """The number of channels of the values."""
 
+    @property
     @abstractmethod
+    def disjoint(self) -> bool:
+        """Whether no element is known to be in two cells."""
+
+    @abstractmethod
+    def collect(self, v: Tensor) -> Tensor:
+        """Numbers of the members, `(..., N, c)`, added up at their elements: the shape of the values, c channels."""
+
     def elements(self, v: Tensor) -> Tensor:
-        """Numbers of the members, `(..., N, c)`, in the shape of the values with c channels; 0 at padding.
+        """Numbers of the members in the shape of the values; 0 at padding.
 
         Raises:
             NotImplementedError: Cells overlap, so an element may have several numbers.
         """
+        if not self.disjoint:
+            raise NotImplementedError(
+                "numbers per element need disjoint cells; these overlap or are soft. Use windows with a stride of at "
+                "least the kernel, bins that divide the grid, spans that do not overlap, or hard clusters."
+            )
+        return self.collect(v)
 
     @abstractmethod
     def lift(self, y: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class RaggedLayout(Layout):
         return self.members.element is None
 
     def elements(self, v: Tensor) -> Tensor:
-        if not self._disjoint:
+        if not self.disjoint:
             raise NotImplementedError(
                 "numbers per element need disjoint cells; these cells overlap or are soft."
             )

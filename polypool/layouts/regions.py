@@ -171,13 +171,12 @@ class Regions(Layout):
             return pooled
         return (pooled if self.channels_last else pooled.movedim(1, -1)).flatten(0, -2)
 
-    def elements(self, v: Tensor) -> Tensor:
+    @property
+    def disjoint(self) -> bool:
+        return all(cut.disjoint for cut in self._intervals())
+
+    def collect(self, v: Tensor) -> Tensor:
         cuts = self._intervals()
-        if not all(cut.disjoint for cut in cuts):
-            raise NotImplementedError(
-                "numbers per element need disjoint cells, and these windows or bins overlap. "
-                "Use a stride of at least the kernel, or an output size that divides the grid."
-            )
         real = self._real(cuts)
         kept = v if real is None else torch.where(real, v, torch.zeros_like(v))
         return self._give(kept, cuts)

@@ -25,13 +25,13 @@ class Spans(RaggedLayout):
 
     kind = "spans"
     structure = ("element", "cell", "absent")
-    settings = ("kind", "num_spans", "disjoint")
+    settings = ("kind", "num_spans", "separate")
 
     element: Tensor
     cell: Tensor
     absent: Tensor | None
     num_spans: int
-    disjoint: bool
+    separate: bool
 
     @classmethod
     def of_tokens(cls, tokens: Tokens, spans: Tensor) -> Self:
@@ -67,7 +67,7 @@ class Spans(RaggedLayout):
         made.cell = cell
         made.element = begins[row][cell] + start[cell] + inside
         made.num_spans = found.shape[0]
-        made.disjoint = total == 0 or int(made.element.bincount().max()) <= 1
+        made.separate = total == 0 or int(made.element.bincount().max()) <= 1
         return made
 
     @lazy
@@ -88,8 +88,8 @@ class Spans(RaggedLayout):
         return None if self.weight is None else self.weight.flatten()[self.element]
 
     @property
-    def _disjoint(self) -> bool:
-        return self.disjoint
+    def disjoint(self) -> bool:
+        return self.separate
 
     def _shaped(self, v: Tensor) -> Tensor:
         return v.unflatten(0, self.values.shape[:-1])

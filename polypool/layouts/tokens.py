@@ -86,7 +86,11 @@ class Tokens(Layout):
     def counts(self) -> Tensor:
         return count(self._real, self.num_cells, self.values.shape[1], self.values.device)
 
-    def elements(self, v: Tensor) -> Tensor:
+    @property
+    def disjoint(self) -> bool:
+        return True
+
+    def collect(self, v: Tensor) -> Tensor:
         return blank(self._real, v)
 
     def lift(self, y: Tensor) -> Tensor:
