@@ -46,15 +46,10 @@ class RaggedLayout(Layout):
         return self.weight
 
     @property
-    def _disjoint(self) -> bool:
-        """Whether no element is in two cells."""
-        return self.members.element is None
+    def disjoint(self) -> bool:
+        return True
 
-    def elements(self, v: Tensor) -> Tensor:
-        if not self.disjoint:
-            raise NotImplementedError(
-                "numbers per element need disjoint cells; these cells overlap or are soft."
-            )
+    def collect(self, v: Tensor) -> Tensor:
         return self._shaped(self._gathered(v))
 
     def lift(self, y: Tensor) -> Tensor:
@@ -63,7 +58,7 @@ class RaggedLayout(Layout):
             y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
         spread = y.index_select(0, members.cell)
         weight = self._member_weight
-        if weight is not None and not self._disjoint:
+        if weight is not None and not self.disjoint:
             spread = spread * weight[:, None].to(y.dtype)
             if members.real is not None:
                 spread = torch.where(members.real[:, None], spread, torch.zeros_like(spread))
