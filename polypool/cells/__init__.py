@@ -1,6 +1,6 @@
 """Cells: a batch of weighted multisets of rows, the one thing that every layout reduces to."""
 
-from polypool.cells.cells import Cells, root, run, safe
+from polypool.cells.cells import Cells, run
 from polypool.cells.dense import Dense
 from polypool.cells.members import Members
 from polypool.cells.ragged import Ragged, Soft
@@ -17,6 +17,7 @@ from polypool.cells.statistics import (
     Sum,
     merge,
 )
+from polypool.ops.elementwise import root, safe
 
 __all__ = [
     "M2",

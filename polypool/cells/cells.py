@@ -10,22 +10,7 @@ from torch import Tensor, nn
 from polypool._lazy import lazy
 from polypool.cells.statistics import Statistic, statistics
 from polypool.ops import exponential, order, power
-
-
-def safe(divisor: Tensor) -> Tensor:
-    """The divisor with 1 in place of 0, so that an empty cell divides 0 by 1.
-
-    Never `clamp(min=1)`: a mass below 1 is a mass.
-    """
-    return torch.where(divisor == 0, torch.ones_like(divisor), divisor)
-
-
-def root(x: Tensor, p: float | Tensor = 2.0) -> Tensor:
-    """`x ** (1 / p)` whose value and gradient at 0 are 0; NaN stays NaN."""
-    zero = x == 0
-    filled = torch.where(zero, torch.ones_like(x), x)
-    raised = filled.sqrt() if isinstance(p, float) and p == 2.0 else filled ** (1.0 / p)
-    return torch.where(zero, torch.zeros_like(x), raised)
+from polypool.ops.elementwise import safe
 
 
 def run(module: nn.Module, rows: Tensor) -> Tensor:
@@ -94,7 +79,10 @@ class Cells(ABC):
 
     @abstractmethod
     def expand(self, y: Tensor) -> Tensor:
-        """Each cell's row to its members. Its gradient is `total`, and `total`'s is `expand`."""
+        """Each cell's row to its members. Its gradient is `total`, and `total`'s is `expand`.
+
+        Padding gets something that means nothing; it is finite and not 0 when all of `y` is.
+        """
 
     @abstractmethod
     def argbest(self, v: Tensor) -> Tensor:

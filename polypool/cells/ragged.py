@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from polypool._lazy import lazy
-from polypool.cells.cells import Cells, safe
+from polypool import _checks
+from polypool.cells.cells import Cells
 from polypool.cells.dense import wide
 from polypool.cells.members import Members
 from polypool.ops import segments
+from polypool.ops.elementwise import safe
 
 
 class Ragged(Cells):
@@ -50,7 +52,8 @@ class Ragged(Cells):
 
     def expand(self, y: Tensor) -> Tensor:
         if self.members.partial:
-            y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
+            # What is in no cell gets ones: anything finite will do, and an operator may divide by it.
+            y = torch.cat([y, y.new_ones((1, y.shape[-1]))])
         return segments.expand(y, self.members.cell)
 
     def argbest(self, v: Tensor) -> Tensor:
@@ -87,9 +90,17 @@ class Soft(Ragged):
         self.num_graphs = num_graphs
 
     def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
-        """One cluster at a time, so that the extra memory is one copy of the values and not K of them."""
+        """A matrix product for one graph of finite values; otherwise one cluster at a time.
+
+        Either way the extra memory is one copy of the values at most and not K of them.
+        """
         x = wide(self.values)
         assignment = self.assignment.to(x.dtype)
+        if self.graph is None and _checks.may_read(x) and bool(x.isfinite().all()):
+            share = torch.where(assignment > 0, assignment, torch.zeros_like(assignment))
+            with torch.autocast(x.device.type, enabled=False):
+                total = share.transpose(0, 1) @ x
+            return total if how == "sum" else total / safe(self.mass)
         graph = (
             torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device) if self.graph is None else self.graph
         )
