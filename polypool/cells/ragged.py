@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polypool._lazy import lazy
 from polypool import _checks
+from polypool._lazy import lazy
 from polypool.cells.cells import Cells
 from polypool.cells.dense import wide
 from polypool.cells.members import Members
@@ -92,14 +92,15 @@ class Soft(Ragged):
     def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
         """A matrix product for one graph of finite values; otherwise one cluster at a time.
 
-        Either way the extra memory is one copy of the values at most and not K of them.
+        Either way the extra memory is one wide copy of the values and not K of them.
         """
         x = wide(self.values)
         assignment = self.assignment.to(x.dtype)
         if self.graph is None and _checks.may_read(x) and bool(x.isfinite().all()):
             share = torch.where(assignment > 0, assignment, torch.zeros_like(assignment))
             with torch.autocast(x.device.type, enabled=False):
-                total = share.transpose(0, 1) @ x
+                # In float64: a float32 product adds up long columns with an error that grows with their length.
+                total = (share.double().transpose(0, 1) @ x.double()).to(x.dtype)
             return total if how == "sum" else total / safe(self.mass)
         graph = (
             torch.zeros(x.shape[:1], dtype=torch.int64, device=x.device) if self.graph is None else self.graph
