@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polypool.card import PropertyCard
-from polypool.cells import Cells, Statistic
+from polypool.cells import Cells, Count, Mass, Statistic
 from polypool.cells import merge as merge_states
 from polypool.cells.statistics import ALL, Found
 from polypool.layouts import Layout, as_layout
@@ -119,7 +119,7 @@ class Pooling(nn.Module):
         self._require_stats("state")
         self._require(layout)
         cells = layout.cells
-        found = cells.statistics(self.stats)
+        found = cells.statistics((Count(), Mass(), *self.stats))
         return {
             statistic.key: value if statistic.key == "n" else _zero_where_empty(value, cells)
             for statistic, value in found.items()

@@ -169,15 +169,13 @@ ALL: tuple[Statistic, ...] = (Count(), Mass(), Sum(), Mean(), M2(), M3(), M4(), 
 
 
 def closure(wanted: Iterable[Statistic]) -> tuple[Statistic, ...]:
-    """The statistics with those that they rest on, in the order of the catalogue; count and mass always."""
-    needed: set[Statistic] = {Count(), Mass()}
-    stack = list(wanted)
-    while stack:
-        statistic = stack.pop()
-        if statistic not in needed:
-            needed.add(statistic)
-            stack.extend(statistic.needs)
-    return tuple(statistic for statistic in ALL if statistic in needed)
+    """The statistics without repetition, each after those that it rests on."""
+    ordered: list[Statistic] = []
+    for statistic in wanted:
+        for each in (*closure(statistic.needs), statistic):
+            if each not in ordered:
+                ordered.append(each)
+    return tuple(ordered)
 
 
 def statistics(cells: Cells, wanted: Iterable[Statistic]) -> Found:
