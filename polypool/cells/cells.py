@@ -159,6 +159,22 @@ class Cells(ABC):
         """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept."""
         return power.power_mean(self, v, p, signed)
 
+    def attend(self, scores: Tensor, v: Tensor) -> Tensor:
+        """`sum w e^s v / sum w e^s`, the members of `v` averaged under the softmax of scores `(..., N, h)`."""
+        return exponential.attend(self, scores, v)
+
+    def quantile(self, q: float) -> Tensor:
+        """The q-quantile of each channel, linear between ranks."""
+        return order.quantile(self, q)
+
+    def trimmed(self, t: float) -> Tensor:
+        """The mean of each channel without its `floor(t n)` smallest and largest members."""
+        return order.trimmed(self, t)
+
+    def top(self, k: int) -> Tensor:
+        """The mean of the `min(k, n)` largest members of each channel, ties to the first."""
+        return order.top(self, k)
+
     def quantile_density(self, q: float) -> Tensor:
         """The density that picks the q-quantile of each channel, linear between ranks."""
         return order.quantile_density(self, q)

@@ -45,5 +45,8 @@ class AttentionPool(Pooling):
             width = count(hidden, "hidden")
             self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, heads))
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.attend(run(self.score, cells.rows), cells.rows)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.softmax(run(self.score, cells.rows))

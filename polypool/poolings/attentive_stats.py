@@ -39,10 +39,10 @@ class AttentiveStatsPool(Pooling):
         self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, 1))
 
     def reduce(self, cells: Cells) -> Tensor:
-        density = cells.softmax(run(self.score, cells.rows))
-        mean = cells.apply(density, cells.rows)
+        scores = run(self.score, cells.rows)
+        mean = cells.attend(scores, cells.rows)
         deviation = cells.rows - cells.expand(mean)
-        return torch.cat([mean, root(cells.apply(density, deviation**2))], dim=-1)
+        return torch.cat([mean, root(cells.attend(scores, deviation**2))], dim=-1)
 
     def out_channels(self, in_channels: int) -> int:
         return 2 * in_channels

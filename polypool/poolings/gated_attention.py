@@ -53,5 +53,8 @@ class GatedAttentionPool(Pooling):
         width = max(channels // 2, 1) if hidden is None else count(hidden, "hidden")
         self.score = GatedScore(channels, width, heads)
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.attend(run(self.score, cells.rows), cells.rows)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.softmax(run(self.score, cells.rows))

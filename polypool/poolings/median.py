@@ -28,5 +28,8 @@ class MedianPool(Pooling):
         tensor([[2.]])
     """
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.quantile(0.5)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.quantile_density(0.5)

@@ -37,6 +37,9 @@ class QuantilePool(Pooling):
         super().__init__()
         self.q = between(q, "q", 0.0, 1.0)
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.quantile(self.q)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.quantile_density(self.q)
 

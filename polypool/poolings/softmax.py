@@ -43,9 +43,14 @@ class SoftmaxPool(Pooling):
         self.t = nn.Parameter(torch.tensor([t])) if learn else t
         self.card = restated(self.card, learnable=learn)
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.attend(self._scores(cells), cells.rows)
+
     def weigh(self, cells: Cells) -> Tensor:
-        t = self.t.to(cells.rows.dtype) if isinstance(self.t, Tensor) else self.t
-        return cells.softmax(cells.rows / t)
+        return cells.softmax(self._scores(cells))
+
+    def _scores(self, cells: Cells) -> Tensor:
+        return cells.rows / (self.t.to(cells.rows.dtype) if isinstance(self.t, Tensor) else self.t)
 
     def extra_repr(self) -> str:
         return "learned t" if isinstance(self.t, Tensor) else f"t={self.t}"

@@ -37,6 +37,9 @@ class TopKPool(Pooling):
         super().__init__()
         self.k = count(k, "k")
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.top(self.k)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.top_density(self.k)
 

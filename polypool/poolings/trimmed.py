@@ -37,6 +37,9 @@ class TrimmedPool(Pooling):
         super().__init__()
         self.t = between(t, "t", 0.0, 0.5, open_end=True)
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.trimmed(self.t)
+
     def weigh(self, cells: Cells) -> Tensor:
         return cells.trimmed_density(self.t)
 

@@ -1,5 +1,5 @@
-"""Exponentially weighted operations: softmax and log-mean-exp."""
+"""Exponentially weighted operations: softmax, averages under it, and log-mean-exp."""
 
-from polypool.ops.exponential.reference import log_mean_exp, softmax
+from polypool.ops.exponential.reference import attend, log_mean_exp, softmax
 
-__all__ = ["log_mean_exp", "softmax"]
+__all__ = ["attend", "log_mean_exp", "softmax"]

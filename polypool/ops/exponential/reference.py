@@ -18,6 +18,11 @@ def softmax(cells: Cells, scores: Tensor) -> Tensor:
     return cells.normalise(raised)
 
 
+def attend(cells: Cells, scores: Tensor, v: Tensor) -> Tensor:
+    """`sum w e^s v / sum w e^s`."""
+    return cells.apply(softmax(cells, scores), v)
+
+
 def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
     """`t log(sum w e^(v / t) / sum w)`."""
     below, largest = _below_the_largest(cells, v)

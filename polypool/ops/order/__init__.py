@@ -1,5 +1,12 @@
 """Order statistics as densities on the members: median, quantile, trimmed mean and the mean of the largest."""
 
-from polypool.ops.order.reference import quantile_density, top_density, trimmed_density
+from polypool.ops.order.reference import (
+    quantile,
+    quantile_density,
+    top,
+    top_density,
+    trimmed,
+    trimmed_density,
+)
 
-__all__ = ["quantile_density", "top_density", "trimmed_density"]
+__all__ = ["quantile", "quantile_density", "top", "top_density", "trimmed", "trimmed_density"]

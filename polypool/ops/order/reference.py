@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     from polypool.cells import Cells
 
 
+def quantile(cells: Cells, q: float) -> Tensor:
+    """The q-quantile."""
+    return cells.apply(quantile_density(cells, q), cells.rows)
+
+
+def trimmed(cells: Cells, t: float) -> Tensor:
+    """The trimmed mean."""
+    return cells.apply(trimmed_density(cells, t), cells.rows)
+
+
+def top(cells: Cells, k: int) -> Tensor:
+    """The mean of the largest."""
+    return cells.apply(top_density(cells, k), cells.rows)
+
+
 def quantile_density(cells: Cells, q: float) -> Tensor:
     """Linear between the two ranks around `q (n - 1)`."""
     rank = cells.rank(cells.rows)
