@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -33,7 +34,8 @@ def check_values() -> Iterator[None]:
 
 def may_read(tensor: Tensor) -> bool:
     """Whether the values of a tensor may be looked at: not while tracing, and without a hidden synchronisation."""
-    if torch.compiler.is_compiling() or torch._C._functorch.is_batchedtensor(tensor):
+    traced = torch.compiler.is_compiling() or isinstance(tensor, FakeTensor)
+    if traced or torch._C._functorch.is_batchedtensor(tensor):
         return False
     return tensor.device.type == "cpu" or _on_every_device.get()
 
