@@ -71,11 +71,7 @@ class Nodes(RaggedLayout):
             ordered = True
         else:
             cell = self.batch
-            ordered = (
-                not torch.compiler.is_compiling()
-                and cell.device.type == "cpu"
-                and bool((cell.diff() >= 0).all())
-            )
+            ordered = _checks.may_read(cell) and bool((cell.diff() >= 0).all())
         cell, partial = discard(cell, self.num_graphs, self.weight, False)
         return Members(cell, self.num_graphs, partial=partial, sorted=ordered and not partial)
 
