@@ -46,6 +46,8 @@ class Pooling(nn.Module):
     card: PropertyCard = PropertyCard("pooling")
     #: The statistics that `finish` needs.
     stats: ClassVar[tuple[Statistic, ...]] = ()
+    #: The channels that an operator with parameters was built for; None when any number will do.
+    channels: int | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -141,6 +143,11 @@ class Pooling(nn.Module):
         refusal = self.card.refusal(layout.kind, layout.weighted)
         if refusal is not None:
             raise NotImplementedError(refusal)
+        if self.channels is not None and layout.channels != self.channels:
+            raise ValueError(
+                f"values must have the {self.channels} channels that {self.card.name} was built for; found "
+                f"{layout.channels}. Build it with channels={layout.channels}."
+            )
 
     def _require_stats(self, verb: str) -> None:
         if not self.stats:

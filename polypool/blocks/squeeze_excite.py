@@ -61,6 +61,7 @@ class SqueezeExcite(nn.Module):
                 f"reduction must leave at least one of {channels} channels; found {reduction}. "
                 f"Use at most {channels}."
             )
+        self.channels = channels
         self.pool = build(pool, channels=channels) if isinstance(pool, str) else pool
         self.squeeze = nn.Linear(self.pool.out_channels(channels), squeezed)
         self.act = nn.ReLU()
@@ -92,6 +93,10 @@ class SqueezeExcite(nn.Module):
     ) -> Layout | Tensor:
         """Scales the values of a layout, or of a tensor with what `as_layout` takes."""
         layout = as_layout(x, mask=mask, lengths=lengths, offsets=offsets, batch=batch, num_graphs=num_graphs)
+        if layout.channels != self.channels:
+            raise ValueError(
+                f"values must have the {self.channels} channels that the block was built for; found {layout.channels}."
+            )
         pooled = layout.rows_of(self.pool(layout))
         gate = self.gate(self.excite(self.act(self.squeeze(pooled))))
         scaled = layout.scale(gate.to(layout.values.dtype))

@@ -38,7 +38,8 @@ class AttentionPool(Pooling):
 
     def __init__(self, channels: int, heads: int = 1, hidden: int | None = None) -> None:
         super().__init__()
-        heads_for(count(channels, "channels"), count(heads, "heads"))
+        self.channels = count(channels, "channels")
+        heads_for(self.channels, count(heads, "heads"))
         if hidden is None:
             self.score: nn.Module = nn.Linear(channels, heads)
         else:

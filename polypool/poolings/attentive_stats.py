@@ -35,7 +35,8 @@ class AttentiveStatsPool(Pooling):
 
     def __init__(self, channels: int, hidden: int | None = None) -> None:
         super().__init__()
-        width = max(count(channels, "channels") // 2, 1) if hidden is None else count(hidden, "hidden")
+        self.channels = count(channels, "channels")
+        width = max(channels // 2, 1) if hidden is None else count(hidden, "hidden")
         self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, 1))
 
     def reduce(self, cells: Cells) -> Tensor:

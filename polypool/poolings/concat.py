@@ -45,6 +45,7 @@ class Concat(Pooling):
                 raise TypeError(f"pools must hold poolings or names; found {type(pool).__name__}.")
         self.pools = nn.ModuleList(listed)
         self.card = _joint_card(listed)
+        self.channels = next((pool.channels for pool in listed if pool.channels is not None), None)
 
     @property
     def parts(self) -> list[Pooling]:

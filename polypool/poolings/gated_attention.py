@@ -49,7 +49,8 @@ class GatedAttentionPool(Pooling):
 
     def __init__(self, channels: int, hidden: int | None = None, heads: int = 1) -> None:
         super().__init__()
-        heads_for(count(channels, "channels"), count(heads, "heads"))
+        self.channels = count(channels, "channels")
+        heads_for(self.channels, count(heads, "heads"))
         width = max(channels // 2, 1) if hidden is None else count(hidden, "hidden")
         self.score = GatedScore(channels, width, heads)
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from polypool.cells import Cells
 from polypool.pooling import Pooling, restated
-from polypool.poolings._settings import positive
+from polypool.poolings._settings import count, positive
 from polypool.registry import register
 
 
@@ -56,7 +56,8 @@ class GeMPool(Pooling):
         self.eps = positive(eps, "eps")
         if per_channel and channels is None:
             raise TypeError("gem with per_channel=True needs channels, one p for each.")
-        powers = torch.full((channels if per_channel and channels is not None else 1,), p)
+        self.channels = count(channels, "channels") if per_channel else None
+        powers = torch.full((self.channels or 1,), p)
         if learn:
             self.p = nn.Parameter(powers)
         elif per_channel:
