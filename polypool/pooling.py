@@ -53,8 +53,6 @@ class Pooling(nn.Module):
         super().__init_subclass__(**kwargs)
         cls.card = PropertyCard(cls.__name__, **derived(cls))
 
-    # --- what a subclass defines -----------------------------------------------------------------------------------
-
     def finish(self, s: Mapping[Statistic, Tensor]) -> Tensor:
         """The pooled rows `(num_cells, C_out)` from the statistics, `(num_cells, C)` each. Finite in empty cells."""
         raise NotImplementedError(f"{type(self).__name__} declares stats and has to define finish.")
@@ -72,8 +70,6 @@ class Pooling(nn.Module):
     def out_channels(self, in_channels: int) -> int:
         """How many channels the result has for values with `in_channels`."""
         return in_channels
-
-    # --- what a user calls -----------------------------------------------------------------------------------------
 
     def forward(
         self,

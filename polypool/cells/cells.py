@@ -41,8 +41,6 @@ class Cells(ABC):
     real: Tensor | None
     weight: Tensor | None
 
-    # --- structure -----------------------------------------------------------------------------------------------
-
     @lazy
     def rows(self) -> Tensor:
         """The members, channels last, float32 or wider, 0 at padding. Storage is shared where nothing changes."""
@@ -71,8 +69,6 @@ class Cells(ABC):
     def can_be_empty(self) -> bool:
         """Whether some cell might have no member, as far as shapes alone can tell."""
 
-    # --- the four primitives, and the choice behind `best` ---------------------------------------------------------
-
     @abstractmethod
     def total(self, v: Tensor) -> Tensor:
         """Member rows summed per cell, blind to weight. Padding is never read, an empty cell gives 0."""
@@ -99,8 +95,6 @@ class Cells(ABC):
     def best(self, v: Tensor) -> Tensor:
         """The largest member per cell and channel. Ties go to the first; the gradient goes to the winner alone."""
         return self.at(v, self.argbest(v.detach()))
-
-    # --- written once on them ------------------------------------------------------------------------------------
 
     def clean(self, v: Tensor, fill: float = 0.0) -> Tensor:
         """`v` with `fill` at padding, so that a function of it is finite there, forward and backward."""

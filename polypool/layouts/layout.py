@@ -46,7 +46,7 @@ class Layout(ABC):
     @property
     @abstractmethod
     def cells(self) -> Cells:
-        """The cells, for an operator to pool. Made anew at each use: rows that were kept would keep a graph alive."""
+        """The cells, for an operator to pool. Each use makes them anew, since kept rows would keep a graph alive."""
 
     @property
     @abstractmethod
