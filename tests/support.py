@@ -1,0 +1,72 @@
+"""What several test files share: random numbers of their own, the one comparison, and cells to pool."""
+
+import torch
+from torch import Tensor
+
+import polypool as pp
+from polypool.testing.tolerances import TOLERANCES, Tolerance, agree, identical
+
+__all__ = [
+    "TOLERANCES",
+    "Tolerance",
+    "close",
+    "counts_calls",
+    "identical",
+    "integers",
+    "nested",
+    "normal",
+    "of_gradients",
+    "uniform",
+]
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Normal numbers; the global generator is never touched."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def uniform(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Numbers between 0 and 1."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def integers(high: int, *shape: int, seed: int = 0) -> Tensor:
+    """Integers in `[0, high)`."""
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def nested(*rows: Tensor) -> Tensor:
+    """A jagged nested tensor."""
+    return torch.nested.nested_tensor(list(rows), layout=torch.jagged)
+
+
+def close(actual: Tensor, expected: Tensor, where: str = "result", tolerance: Tolerance | None = None) -> None:
+    """The package's own comparison: the tolerance is that of the dtype of `actual` and nothing softer."""
+    agree(actual, expected, where, tolerance)
+
+
+def of_gradients(dtype: torch.dtype) -> Tolerance:
+    """Ten times that of the values, as everywhere."""
+    own = TOLERANCES[dtype]
+    return Tolerance(10 * own.relative, 10 * own.absolute)
+
+
+class counts_calls:  # noqa: N801 - used as a context manager
+    """Counts how often the statistics of cells are measured."""
+
+    def __init__(self) -> None:
+        self.calls: list[set[str]] = []
+
+    def __enter__(self) -> "counts_calls":
+        original = self._original = pp.Cells.statistics
+
+        def counted(cells: pp.Cells, wanted: object) -> object:
+            listed = tuple(wanted)  # type: ignore[arg-type]
+            self.calls.append({statistic.key for statistic in listed})
+            return original(cells, listed)
+
+        pp.Cells.statistics = counted  # type: ignore[assignment, method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pp.Cells.statistics = self._original  # type: ignore[method-assign]
