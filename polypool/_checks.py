@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+RESHAPE = "Reshape it, or use the layout of its form."
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 _on_every_device: ContextVar[bool] = ContextVar("polypool_check_values", default=False)
@@ -55,7 +56,7 @@ def values(x: object, what: str, dims: tuple[int, ...], form: str) -> Tensor:
     if not x.is_floating_point():
         raise TypeError(f"{what} must be of a floating dtype; found {x.dtype}. Convert with {what}.float().")
     if x.dim() not in dims:
-        raise ValueError(f"{what} must have shape {form}; found {shape(x)}.")
+        raise ValueError(f"{what} must have shape {form}; found {shape(x)}. {RESHAPE}")
     return x
 
 
@@ -85,13 +86,14 @@ def mask(x: object, expected: torch.Size, form: str, other: Tensor, what: str = 
             f"{what} must be bool or 0/1 integers; found {x.dtype}. Pass {what}.bool(), or weight= for fractions."
         )
     if x.shape != expected:
-        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+        raise ValueError(_not_of_shape(what, form, expected, x))
     same_device(x, what, other)
     if x.dtype is torch.bool:
         return x
     if may_read(x) and bool(((x != 0) & (x != 1)).any()):
         raise ValueError(
-            f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}."
+            f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}. "
+            f"Pass {what} != 0, or weight= for multiplicities."
         )
     return x != 0
 
@@ -102,12 +104,14 @@ def weight(x: object, expected: torch.Size, form: str, other: Tensor, what: str 
     if not x.is_floating_point():
         raise TypeError(f"{what} must be of a floating dtype; found {x.dtype}. Pass mask= for 0/1 integers.")
     if x.shape != expected:
-        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+        raise ValueError(_not_of_shape(what, form, expected, x))
     same_device(x, what, other)
     if may_read(x):
         wrong = ~((x >= 0) & x.isfinite())
         if bool(wrong.any()):
-            raise ValueError(f"{what} must be finite and >= 0; found {float(x[wrong][0])}.")
+            raise ValueError(
+                f"{what} must be finite and >= 0; found {float(x[wrong][0])}. Clamp it; 0 leaves an element out."
+            )
     return x
 
 
@@ -117,9 +121,23 @@ def index(x: object, what: str, expected: torch.Size | None, form: str, other: T
     if x.dtype not in INTEGERS:
         raise TypeError(f"{what} must hold integers; found {x.dtype}. Convert with {what}.long().")
     if expected is not None and x.shape != expected:
-        raise ValueError(f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}.")
+        raise ValueError(_not_of_shape(what, form, expected, x))
     same_device(x, what, other)
     return x.to(torch.int64)
+
+
+def _not_of_shape(what: str, form: str, expected: torch.Size, x: Tensor) -> str:
+    return (
+        f"{what} must have shape {form} = {tuple(expected)}; found {shape(x)}. "
+        "It goes with the values, one number for each element."
+    )
+
+
+def flag(x: object, what: str) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(x, bool):
+        raise TypeError(f"{what} must be a bool; found {type(x).__name__}. Pass True or False.")
+    return x
 
 
 def in_range(x: Tensor, what: str, low: int, high: int | None, meaning: str, way_out: str) -> None:
@@ -136,9 +154,9 @@ def in_range(x: Tensor, what: str, low: int, high: int | None, meaning: str, way
 def size(x: object, what: str, least: int = 0) -> int:
     """A count given as a Python integer."""
     if isinstance(x, bool) or not isinstance(x, int | torch.SymInt):
-        raise TypeError(f"{what} must be an int; found {type(x).__name__}.")
+        raise TypeError(f"{what} must be an int; found {type(x).__name__}. Convert it with int().")
     if x < least:
-        raise ValueError(f"{what} must be >= {least}; found {x}.")
+        raise ValueError(f"{what} must be >= {least}; found {x}. Pass {least} or more.")
     return x  # type: ignore[return-value]
 
 
@@ -146,5 +164,8 @@ def sizes(x: object, what: str, dims: int, least: int) -> tuple[int, ...]:
     """One integer for every spatial dimension, from one integer or one per dimension."""
     listed = tuple(x) if isinstance(x, tuple | list | torch.Size) else (x,) * dims
     if len(listed) != dims:
-        raise ValueError(f"{what} must be one int or {dims}, one per spatial dimension; found {len(listed)}.")
+        raise ValueError(
+            f"{what} must be one int or {dims}, one per spatial dimension; found {len(listed)}. "
+            "One int serves all dimensions."
+        )
     return tuple(size(one, what, least) for one in listed)

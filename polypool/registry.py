@@ -55,8 +55,10 @@ def register(
         >>> pp.card("midrange").decomposable
         True
     """
-    if not name.isidentifier() or name != name.lower():
-        raise ValueError(f"name must be lower case letters, digits and underscores; found {name!r}.")
+    if isinstance(aliases, str):
+        raise TypeError(f"aliases must be a sequence of names or a mapping; found the string {aliases!r}.")
+    for each in (name, *aliases):
+        _require_plain(each)
     kinds = tuple(layouts)
     for kind in kinds:
         _require_kind(kind)
@@ -109,6 +111,8 @@ def build(name: str, **settings: Any) -> Pooling:
         >>> pp.build("mean+max")(torch.ones(2, 3, 4, 4)).shape
         torch.Size([2, 6])
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str; found {type(name).__name__}.")
     if "+" in name:
         unknown = sorted(set(settings) - {"channels"})
         if unknown:
@@ -150,6 +154,9 @@ def names(layout: Layout | type[Layout] | str | None = None) -> tuple[str, ...]:
     """
     if layout is None:
         return tuple(sorted(_classes))
+    given: object = layout
+    if not isinstance(given, str | Layout) and not (inspect.isclass(given) and issubclass(given, Layout)):
+        raise TypeError(f"layout must be a layout, its class or a name; found {type(layout).__name__}.")
     kind = layout if isinstance(layout, str) else layout.kind
     _require_kind(kind)
     weighted = isinstance(layout, Layout) and layout.weighted
@@ -191,6 +198,13 @@ def settings_of(cls: type[Pooling]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(cls).parameters
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {key: p for key, p in parameters.items() if p.kind in named}
+
+
+def _require_plain(name: str) -> None:
+    if not name.isascii() or not name.isidentifier() or name != name.lower():
+        raise ValueError(f"a name must be lower case letters, digits and underscores; found {name!r}.")
+    if name == "concat":
+        raise ValueError("the name 'concat' is taken: build joins poolings under it.")
 
 
 def _require_kind(kind: str) -> None:

@@ -40,7 +40,9 @@ def nested(*rows: Tensor) -> Tensor:
     return torch.nested.nested_tensor(list(rows), layout=torch.jagged)
 
 
-def close(actual: Tensor, expected: Tensor, where: str = "result", tolerance: Tolerance | None = None) -> None:
+def close(
+    actual: Tensor, expected: Tensor, where: str = "result", tolerance: Tolerance | None = None
+) -> None:
     """The package's own comparison: the tolerance is that of the dtype of `actual` and nothing softer."""
     agree(actual, expected, where, tolerance)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import overload
 
+import torch
 from torch import Tensor, nn
 
-from polypool.layouts import Layout, as_layout
+from polypool.layouts import Layout, Packed, as_layout
 from polypool.pooling import Pooling
 from polypool.registry import build
 
@@ -55,6 +56,8 @@ class SqueezeExcite(nn.Module):
         for what, value in (("channels", channels), ("reduction", reduction)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{what} must be an int; found {type(value).__name__}.")
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1; found {channels}.")
         squeezed = channels // reduction if reduction > 0 else 0
         if squeezed < 1:
             raise ValueError(
@@ -62,7 +65,7 @@ class SqueezeExcite(nn.Module):
                 f"Use at most {channels}."
             )
         self.channels = channels
-        self.pool = build(pool, channels=channels) if isinstance(pool, str) else pool
+        self.pool = _pool(pool, channels)
         self.squeeze = nn.Linear(self.pool.out_channels(channels), squeezed)
         self.act = nn.ReLU()
         self.excite = nn.Linear(squeezed, channels)
@@ -100,7 +103,20 @@ class SqueezeExcite(nn.Module):
         pooled = layout.rows_of(self.pool(layout))
         gate = self.gate(self.excite(self.act(self.squeeze(pooled))))
         scaled = layout.scale(gate.to(layout.values.dtype))
-        return layout.with_values(scaled) if isinstance(x, Layout) else scaled
+        if isinstance(x, Layout):
+            return layout.with_values(scaled)
+        if isinstance(layout, Packed) and x.is_nested:
+            return torch.nested.nested_tensor_from_jagged(scaled, layout.offsets)
+        return scaled
+
+
+def _pool(pool: str | Pooling, channels: int) -> Pooling:
+    built = build(pool, channels=channels) if isinstance(pool, str) else pool
+    if not isinstance(built, Pooling):
+        raise TypeError(f"pool must be a name or a Pooling; found {built!r}.")
+    if built.channels not in (None, channels):
+        raise ValueError(f"pool must be built for channels = {channels}; found one for {built.channels}.")
+    return built
 
 
 def _gate(gate: str | nn.Module) -> nn.Module:

@@ -141,9 +141,9 @@ class Cells(ABC):
         """The statistics asked for and those that they rest on, measured together."""
         return statistics(self, wanted)
 
-    def softmax(self, scores: Tensor) -> Tensor:
-        """The density `e^s / sum w e^s` over the members of each cell, per channel of the scores."""
-        return exponential.softmax(self, scores)
+    def softmax(self, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
+        """The density `e^(s / t) / sum w e^(s / t)` over the members of each cell, per channel of the scores."""
+        return exponential.softmax(self, scores, t)
 
     def log_mean_exp(self, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
         """`t log(sum w e^(v / t) / sum w)`: max for t to 0, mean for t to infinity."""
@@ -153,9 +153,9 @@ class Cells(ABC):
         """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept."""
         return power.power_mean(self, v, p, signed)
 
-    def attend(self, scores: Tensor, v: Tensor) -> Tensor:
-        """`sum w e^s v / sum w e^s`, the members of `v` averaged under the softmax of scores `(..., N, h)`."""
-        return exponential.attend(self, scores, v)
+    def attend(self, scores: Tensor, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
+        """The members of `v` averaged under the softmax of scores `(..., N, h)` at temperature t."""
+        return exponential.attend(self, scores, v, t)
 
     def quantile(self, q: float) -> Tensor:
         """The q-quantile of each channel, linear between ranks."""

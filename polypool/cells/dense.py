@@ -74,7 +74,7 @@ class Dense(Cells):
 
     def at(self, v: Tensor, index: Tensor) -> Tensor:
         if v.shape[-2] == 0:
-            return v.new_zeros((*v.shape[:-2], index.shape[-1]))
+            return v.sum(-2)
         picked = v.gather(-2, index.unsqueeze(-2)).squeeze(-2)
         if self.real is None:
             return picked

@@ -61,7 +61,7 @@ class Ragged(Cells):
 
     def at(self, v: Tensor, index: Tensor) -> Tensor:
         if v.shape[0] == 0:
-            return v.new_zeros(index.shape)
+            return self.total(v)
         picked = v.gather(0, index.clamp(max=v.shape[0] - 1))
         return torch.where(self.n > 0, picked, torch.zeros((), dtype=v.dtype, device=v.device))
 

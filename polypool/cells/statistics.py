@@ -197,6 +197,12 @@ def merge(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> State:
         raise ValueError(
             f"states to merge must have the same number of cells; found {a['n'].shape[0]} and {b['n'].shape[0]}."
         )
+    for key, value in a.items():
+        if value.shape != b[key].shape:
+            raise ValueError(
+                "states to merge must have the same channels; found "
+                f"{tuple(value.shape)} and {tuple(b[key].shape)} for {key}."
+            )
     return {statistic.key: statistic.merge(dict(a), dict(b)) for statistic in ALL if statistic.key in a}
 
 

@@ -47,17 +47,22 @@ def as_layout(
     extras = {"mask": mask, "lengths": lengths, "offsets": offsets, "batch": batch}
     given = [name for name, value in extras.items() if value is not None]
     if num_graphs is not None and batch is None and not isinstance(x, Layout):
-        raise ValueError("num_graphs goes with batch; found it alone.")
+        raise ValueError("num_graphs goes with batch; found it alone. Pass batch=, the graph of each node.")
     if isinstance(x, Layout):
         if given or num_graphs is not None:
             extra = _listed(given or ["num_graphs"])
-            raise ValueError(f"a layout already says where its elements are; found {extra} too.")
+            raise ValueError(
+                f"a layout already says where its elements are; found {extra} too. Pass the layout alone."
+            )
         return x
     if not isinstance(x, Tensor):
-        raise TypeError(f"expected a layout or a torch.Tensor; found {type(x).__name__}.")
+        raise TypeError(
+            f"expected a layout or a torch.Tensor; found {type(x).__name__}. Convert with torch.as_tensor."
+        )
     if len(given) > 1:
         raise ValueError(
-            f"at most one of mask, lengths, offsets and batch may be given; found {_listed(given)}."
+            f"at most one of mask, lengths, offsets and batch may be given; found {_listed(given)}. "
+            "Pass the one that belongs to the values."
         )
     if x.is_nested:
         return _from_nested(x, given)
@@ -80,7 +85,9 @@ def as_layout(
 
 def _from_nested(x: Any, given: list[str]) -> Packed:
     if given:
-        raise ValueError(f"a nested tensor already says where its elements are; found {_listed(given)} too.")
+        raise ValueError(
+            f"a nested tensor already says where its elements are; found {_listed(given)} too. Pass it alone."
+        )
     if x.layout != torch.jagged or x.dim() != 3 or getattr(x, "_ragged_idx", 1) != 1:
         raise ValueError("a nested tensor must be jagged, (B, *, C); make it with layout=torch.jagged.")
     if x.lengths() is not None:

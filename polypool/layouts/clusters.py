@@ -102,7 +102,9 @@ class Clusters(RaggedLayout):
         first = self._first_cluster
         if first is not None:
             cluster = cluster + (first if element is None else first[element])
-        partial = element is None
+        # Rows share the storage of the values unless some element is in no cluster.
+        given = self.assignment
+        partial = element is None and (not _checks.may_read(given) or bool((given < 0).any()))
         if partial:
             cluster = torch.where(self.assignment < 0, torch.full_like(cluster, self.num_cells), cluster)
         cell, partial = discard(cluster, self.num_cells, self._member_weight, partial)
@@ -112,7 +114,7 @@ class Clusters(RaggedLayout):
     def cells(self) -> Ragged:
         if self.soft:
             return Soft(self.values, self.members, self.assignment, self.node_batch, self.num_graphs)
-        return super().cells
+        return self._member_cells
 
     @property
     def _first_cluster(self) -> Tensor | None:
@@ -151,9 +153,10 @@ def _soft(assignment: Tensor, num_clusters: int | None, values: Tensor) -> tuple
             f"{_checks.shape(assignment)}. Cluster ids must be integers."
         )
     width = assignment.shape[1]
-    if num_clusters is not None and num_clusters != width:
+    if num_clusters is not None and _checks.size(num_clusters, "num_clusters") != width:
         raise ValueError(
-            f"num_clusters must be the width of a soft assignment, {width}; found {num_clusters}."
+            f"num_clusters must be the width of a soft assignment, {width}; found {num_clusters}. "
+            "Leave it out."
         )
     return _checks.weight(assignment, assignment.shape, "(N, K)", values, "assignment"), width
 
@@ -161,9 +164,8 @@ def _soft(assignment: Tensor, num_clusters: int | None, values: Tensor) -> tuple
 def _number(index: Tensor, num_clusters: int | None, least: int) -> int:
     """The number of clusters, given or read once."""
     if num_clusters is None:
-        _checks.in_range(
-            index, "assignment", least, None, "a cluster's number, -1 for none", "Count them from 0."
-        )
+        meaning = "a cluster's number" if least == 0 else "a cluster's number, -1 for none"
+        _checks.in_range(index, "assignment", least, None, meaning, "Count them from 0.")
         return max(int(index.max()) + 1, 0) if index.numel() else 0
     clusters = _checks.size(num_clusters, "num_clusters")
     _checks.in_range(

@@ -48,9 +48,10 @@ class Grid(Layout):
         *,
         weight: Tensor | None = None,
     ) -> None:
+        _checks.flag(channels_last, "channels_last")
         form = "(B, *S, C)" if channels_last else "(B, C, *S)"
         self.values = _checks.values(values, "values", (3, 4, 5), f"{form} with 1 to 3 spatial dimensions")
-        self.channels_last = bool(channels_last)
+        self.channels_last = channels_last
         places = torch.Size((values.shape[0], *self.spatial))
         self.mask = None if mask is None else _checks.mask(mask, places, "(B, *S)", values)
         self.weight = None if weight is None else _checks.weight(weight, places, "(B, *S)", values)
@@ -118,7 +119,8 @@ class Grid(Layout):
     def _broadcast(self, y: Tensor) -> Tensor:
         """`(B, c)` at every place: a view where there is no padding."""
         places = (1,) * len(self.spatial)
-        spread = y.view(y.shape[0], *places, -1) if self.channels_last else y.view(*y.shape, *places)
+        shape = (y.shape[0], *places, y.shape[1]) if self.channels_last else (*y.shape, *places)
+        spread = y.reshape(shape)
         spread = spread.expand(self._shape(y.shape[-1]))
         if self._real is None:
             return spread

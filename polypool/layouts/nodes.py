@@ -61,7 +61,8 @@ class Nodes(RaggedLayout):
         if values is None:
             raise ValueError("data must hold node features x; found none. Pass Nodes(values, batch) instead.")
         batch = getattr(data, "batch", None)
-        return cls(values, batch, None if batch is None else int(data.num_graphs), weight=weight)
+        graphs = None if batch is None else getattr(data, "num_graphs", None)
+        return cls(values, batch, graphs, weight=weight)
 
     @lazy
     def members(self) -> Members:
@@ -101,7 +102,10 @@ def graph_of_each(batch: object, num_graphs: int | None, values: Tensor) -> tupl
     if batch is None:
         graphs = 1 if num_graphs is None else _checks.size(num_graphs, "num_graphs")
         if graphs != 1:
-            raise ValueError(f"batch must be given for more than one graph; found num_graphs = {graphs}.")
+            raise ValueError(
+                f"batch must be given for more than one graph; found num_graphs = {graphs}. "
+                "Pass batch=, the graph of each node."
+            )
         return None, 1
     index = _checks.index(batch, "batch", elements, "(N,)", values)
     if num_graphs is None:

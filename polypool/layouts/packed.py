@@ -51,7 +51,9 @@ class Packed(RaggedLayout):
         _checks.values(values, "values", (2,), "(N, C)")
         counted = _checks.index(lengths, "lengths", None, "(B,)", values)
         if counted.dim() != 1:
-            raise ValueError(f"lengths must have shape (B,); found {_checks.shape(counted)}.")
+            raise ValueError(
+                f"lengths must have shape (B,); found {_checks.shape(counted)}. One number for each sequence."
+            )
         _checks.in_range(counted, "lengths", 0, None, "elements per sequence", "Check how they were counted.")
         if _checks.may_read(counted) and int(counted.sum()) != values.shape[0]:
             raise ValueError(
@@ -66,13 +68,15 @@ class Packed(RaggedLayout):
         listed = list(sequences)
         if not listed:
             raise ValueError(
-                "list_of_tensors must hold at least one tensor, which tells the channels; found none."
+                "list_of_tensors must hold at least one tensor, which tells the channels; found none. "
+                "For no sequences pass Packed(values, offsets) with offsets [0]."
             )
         for one in listed:
             _checks.values(one, "each of list_of_tensors", (2,), "(n, C)")
             if one.shape[1] != listed[0].shape[1]:
                 raise ValueError(
-                    f"list_of_tensors must agree in channels; found {listed[0].shape[1]} and {one.shape[1]}."
+                    f"list_of_tensors must agree in channels; found {listed[0].shape[1]} and {one.shape[1]}. "
+                    "Check the tensors that came last."
                 )
         lengths = torch.tensor([one.shape[0] for one in listed], device=listed[0].device)
         return cls.from_lengths(torch.cat(listed), lengths, weight=weight)
@@ -92,7 +96,7 @@ class Packed(RaggedLayout):
 
     @property
     def counts(self) -> Tensor:
-        return self.offsets.diff() if self.weight is None else super().counts
+        return self.offsets.diff() if self.weight is None else self._member_counts
 
     def spans(self, spans: Tensor) -> Spans:
         """Any stretches as cells, `(M, 3)` integers: sequence, start, end (half-open), counted within the sequence.

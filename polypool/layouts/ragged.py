@@ -28,10 +28,19 @@ class RaggedLayout(Layout):
 
     @property
     def counts(self) -> Tensor:
+        return self._member_counts
+
+    # What subclasses build on has names of its own: a compiler cannot see through `super()` to a property.
+    @property
+    def _member_counts(self) -> Tensor:
         return self.members.counts[: self.num_cells]
 
     @property
     def cells(self) -> Ragged:
+        return self._member_cells
+
+    @property
+    def _member_cells(self) -> Ragged:
         weight = self._member_weight
         return Ragged(self._flat, self.members, None if weight is None else weight[:, None])
 

@@ -57,7 +57,8 @@ class Windows:
         for kernel, padding in zip(self.kernel, self.padding, strict=True):
             if 2 * padding > kernel:
                 raise ValueError(
-                    f"padding must be at most half of the kernel, {kernel} // 2; found {padding}."
+                    f"padding must be at most half of the kernel, {kernel} // 2; found {padding}. "
+                    "Pad less, or pad the values."
                 )
 
     def cut(self, length: int, dim: int, device: torch.device) -> Intervals:
@@ -275,5 +276,5 @@ class Regions(Layout):
                 zeros = v.new_zeros((*v.shape[:at], cut.length, *v.shape[at + 1 :]))
                 v = zeros.index_add(at, cut.index.flatten(), v)
         if self.channels_last:
-            return v
+            return v.contiguous()
         return as_stored(v.movedim(-1, 1), self.values)

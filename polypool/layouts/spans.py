@@ -51,7 +51,9 @@ class Spans(RaggedLayout):
     ) -> Self:
         found = _checks.index(spans, "spans", None, "(M, 3)", parent.values)
         if found.dim() != 2 or found.shape[1] != 3:
-            raise ValueError(f"spans must have shape (M, 3): row, start, end; found {_checks.shape(found)}.")
+            raise ValueError(
+                f"spans must have shape (M, 3): row, start, end; found {_checks.shape(found)}. Stack the three numbers."
+            )
         row, start, end = found.unbind(1)
         _checks.in_range(row, "spans[:, 0]", 0, begins.shape[0], "the rows", "Count rows from 0.")
         _check_bounds(found, lengths)

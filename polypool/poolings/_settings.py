@@ -2,6 +2,10 @@
 
 import math
 
+from polypool._checks import flag
+
+__all__ = ["between", "count", "flag", "heads_for", "number", "positive"]
+
 
 def positive(x: object, what: str) -> float:
     """A finite number > 0."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from polypool.card import PropertyCard
 from polypool.cells import Cells, Statistic
 from polypool.cells.statistics import closure
-from polypool.pooling import Pooling
+from polypool.pooling import Pooling, restated
 
 
 class Concat(Pooling):
@@ -37,6 +37,10 @@ class Concat(Pooling):
         from polypool.registry import build
 
         super().__init__()
+        if isinstance(pools, str) or not isinstance(pools, Sequence | nn.ModuleList):
+            raise TypeError(
+                f'pools must be a list of poolings or names; found {pools!r}. Use build("mean+max").'
+            )
         listed = [build(pool) if isinstance(pool, str) else pool for pool in pools]
         if not listed:
             raise ValueError("pools must hold at least one pooling; found none.")
@@ -45,7 +49,12 @@ class Concat(Pooling):
                 raise TypeError(f"pools must hold poolings or names; found {type(pool).__name__}.")
         self.pools = nn.ModuleList(listed)
         self.card = _joint_card(listed)
-        self.channels = next((pool.channels for pool in listed if pool.channels is not None), None)
+        needed = sorted({pool.channels for pool in listed if pool.channels is not None})
+        if len(needed) > 1:
+            raise ValueError(
+                f"pools must be built for the same channels; found {' and '.join(map(str, needed))}."
+            )
+        self.channels = needed[0] if needed else None
 
     @property
     def parts(self) -> list[Pooling]:
@@ -61,13 +70,21 @@ class Concat(Pooling):
         return torch.cat([part.finish(s) for part in self.parts], dim=-1)
 
     def reduce(self, cells: Cells) -> Tensor:
-        found: Mapping[Statistic, Tensor] = cells.statistics(self._union())
-        return torch.cat(
-            [part.finish(found) if part.stats else part.reduce(cells) for part in self.parts], dim=-1
-        )
+        return self._joined(cells, cells.statistics(self._union()))
+
+    def _joined(self, cells: Cells, found: Mapping[Statistic, Tensor]) -> Tensor:
+        """The parts side by side, those of statistics from what was measured for all."""
+        results = []
+        for part in self.parts:
+            if isinstance(part, Concat):
+                results.append(part._joined(cells, found))
+            else:
+                results.append(part.finish(found) if part.stats else part.reduce(cells))
+        return torch.cat(results, dim=-1)
 
     def _union(self) -> tuple[Statistic, ...]:
-        return closure(statistic for part in self.parts for statistic in part.stats)
+        own = (part._union() if isinstance(part, Concat) else part.stats for part in self.parts)
+        return closure(statistic for each in own for statistic in each)
 
     def out_channels(self, in_channels: int) -> int:
         return sum(part.out_channels(in_channels) for part in self.parts)
@@ -93,3 +110,6 @@ def _joint_card(pools: list[Pooling]) -> PropertyCard:
         source="; ".join(card.source for card in cards if card.source),
         **facts,
     )
+
+
+Concat.card = restated(Concat.card, name="concat")

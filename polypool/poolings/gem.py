@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from polypool.cells import Cells
 from polypool.pooling import Pooling, restated
-from polypool.poolings._settings import count, positive
+from polypool.poolings._settings import count, flag, positive
 from polypool.registry import register
 
 
@@ -54,7 +54,8 @@ class GeMPool(Pooling):
         super().__init__()
         p = positive(p, "p")
         self.eps = positive(eps, "eps")
-        if per_channel and channels is None:
+        flag(learn, "learn")
+        if flag(per_channel, "per_channel") and channels is None:
             raise TypeError("gem with per_channel=True needs channels, one p for each.")
         self.channels = count(channels, "channels") if per_channel else None
         powers = torch.full((self.channels or 1,), p)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from polypool.cells import Cells
 from polypool.pooling import Pooling, restated
-from polypool.poolings._settings import positive
+from polypool.poolings._settings import flag, positive
 from polypool.registry import register
 
 
@@ -39,7 +39,7 @@ class PowerPool(Pooling):
     def __init__(self, p: float = 2.0, signed: bool = False) -> None:
         super().__init__()
         self.p = positive(p, "p")
-        self.signed = signed
+        self.signed = flag(signed, "signed")
         self.card = restated(self.card, constant_preserving=signed)
 
     def reduce(self, cells: Cells) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from polypool.cells import Cells
 from polypool.pooling import Pooling, restated
-from polypool.poolings._settings import positive
+from polypool.poolings._settings import flag, positive
 from polypool.registry import register
 
 
@@ -40,17 +40,18 @@ class SoftmaxPool(Pooling):
     def __init__(self, t: float = 1.0, learn: bool = False) -> None:
         super().__init__()
         t = positive(t, "t")
+        flag(learn, "learn")
         self.t = nn.Parameter(torch.tensor([t])) if learn else t
         self.card = restated(self.card, learnable=learn)
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.attend(self._scores(cells), cells.rows)
+        return cells.attend(cells.rows, cells.rows, self._temperature(cells))
 
     def weigh(self, cells: Cells) -> Tensor:
-        return cells.softmax(self._scores(cells))
+        return cells.softmax(cells.rows, self._temperature(cells))
 
-    def _scores(self, cells: Cells) -> Tensor:
-        return cells.rows / (self.t.to(cells.rows.dtype) if isinstance(self.t, Tensor) else self.t)
+    def _temperature(self, cells: Cells) -> float | Tensor:
+        return self.t.to(cells.rows.dtype) if isinstance(self.t, Tensor) else self.t
 
     def extra_repr(self) -> str:
         return "learned t" if isinstance(self.t, Tensor) else f"t={self.t}"

@@ -11,21 +11,25 @@ if TYPE_CHECKING:
     from polypool.cells import Cells
 
 
-def softmax(cells: Cells, scores: Tensor) -> Tensor:
-    """`e^s / sum w e^s`: a density, 0 at padding. Members at +inf share the whole of it."""
+def softmax(cells: Cells, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
+    """`e^(s / t) / sum w e^(s / t)`: a density, 0 at padding. Members at +inf share the whole of it.
+
+    The temperature divides after the largest is taken away: before, the quotient could overflow.
+    """
     below, _ = _below_the_largest(cells, scores)
-    raised = cells.clean(cells.clean(below).exp())
+    raised = cells.clean((cells.clean(below) / _in_range(t, scores)).exp())
     return cells.normalise(raised)
 
 
-def attend(cells: Cells, scores: Tensor, v: Tensor) -> Tensor:
-    """`sum w e^s v / sum w e^s`."""
-    return cells.apply(softmax(cells, scores), v)
+def attend(cells: Cells, scores: Tensor, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
+    """`sum w e^(s / t) v / sum w e^(s / t)`."""
+    return cells.apply(softmax(cells, scores, t), v)
 
 
 def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
     """`t log(sum w e^(v / t) / sum w)`."""
     below, largest = _below_the_largest(cells, v)
+    t = _in_range(t, v)
     below = cells.clean(below) / t
     mean = cells.mean(below.exp())
     # log1p(mean(expm1)) tends to the mean of v as t grows, where log(mean(exp)) cancels; log is exact where
@@ -34,6 +38,14 @@ def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
     direct = torch.where(near_zero & (mean > 0), mean, torch.ones_like(mean)).log()
     shifted = torch.where(near_zero, torch.zeros_like(mean), cells.mean(below.expm1())).log1p()
     return largest + t * torch.where(near_zero, direct, shifted)
+
+
+def _in_range(t: float | Tensor, v: Tensor) -> float | Tensor:
+    """A temperature that the dtype of `v` can hold, with room to multiply and divide by it."""
+    if isinstance(t, Tensor):
+        return t
+    limits = torch.finfo(v.dtype)
+    return min(max(t, limits.tiny), limits.max * limits.eps)
 
 
 def _below_the_largest(cells: Cells, v: Tensor) -> tuple[Tensor, Tensor]:
