@@ -98,7 +98,8 @@ class SqueezeExcite(nn.Module):
         layout = as_layout(x, mask=mask, lengths=lengths, offsets=offsets, batch=batch, num_graphs=num_graphs)
         if layout.channels != self.channels:
             raise ValueError(
-                f"values must have the {self.channels} channels that the block was built for; found {layout.channels}."
+                f"values must have the {self.channels} channels that the block was built for; found "
+                f"{layout.channels}. Build it for {layout.channels}."
             )
         pooled = layout.rows_of(self.pool(layout))
         gate = self.gate(self.excite(self.act(self.squeeze(pooled))))

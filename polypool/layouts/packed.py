@@ -113,7 +113,8 @@ def _offsets(offsets: object, values: Tensor) -> Tensor:
     elements = values.shape[0]
     if found.dim() != 1 or found.shape[0] == 0:
         raise ValueError(
-            f"offsets must have shape (B + 1,), at least one number; found {_checks.shape(found)}."
+            f"offsets must have shape (B + 1,), at least one number; found {_checks.shape(found)}. "
+            "Use Packed.from_lengths to build them."
         )
     if not _checks.may_read(found):
         return found
