@@ -21,6 +21,7 @@ extensions = [
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "operator_pages",
+    "explain_pages",
 ]
 exclude_patterns = ["_build", "_generated", "gallery/*.ipynb"]
 

@@ -1,16 +1,21 @@
 """What several test files share: random numbers of their own, the one comparison, and cells to pool."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from unittest import mock
+
 import torch
 from torch import Tensor
 
 import polypool as pp
+from polypool.cells import Statistic
 from polypool.testing.tolerances import TOLERANCES, Tolerance, agree, identical
 
 __all__ = [
     "TOLERANCES",
     "Tolerance",
     "close",
-    "counts_calls",
+    "counted_passes",
     "identical",
     "integers",
     "nested",
@@ -53,22 +58,16 @@ def of_gradients(dtype: torch.dtype) -> Tolerance:
     return Tolerance(10 * own.relative, 10 * own.absolute)
 
 
-class counts_calls:  # noqa: N801 - used as a context manager
-    """Counts how often the statistics of cells are measured."""
+@contextmanager
+def counted_passes() -> Iterator[list[set[str]]]:
+    """What cells are asked to measure inside the block: the keys of the statistics, one set for each pass."""
+    passes: list[set[str]] = []
+    original = pp.Cells.statistics
 
-    def __init__(self) -> None:
-        self.calls: list[set[str]] = []
+    def counted(cells: pp.Cells, wanted: Iterable[Statistic]) -> dict[Statistic, Tensor]:
+        listed = tuple(wanted)
+        passes.append({statistic.key for statistic in listed})
+        return original(cells, listed)
 
-    def __enter__(self) -> "counts_calls":
-        original = self._original = pp.Cells.statistics
-
-        def counted(cells: pp.Cells, wanted: object) -> object:
-            listed = tuple(wanted)  # type: ignore[arg-type]
-            self.calls.append({statistic.key for statistic in listed})
-            return original(cells, listed)
-
-        pp.Cells.statistics = counted  # type: ignore[assignment, method-assign]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pp.Cells.statistics = self._original  # type: ignore[method-assign]
+    with mock.patch.object(pp.Cells, "statistics", counted):
+        yield passes

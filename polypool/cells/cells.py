@@ -181,6 +181,10 @@ class Cells(ABC):
         """The density of the mean of the `min(k, n)` largest members of each channel, ties to the first."""
         return order.top_density(self, k)
 
+    def per_cell(self, parameter: Tensor) -> Tensor:
+        """A parameter of one number or C numbers as a row per cell, `(..., C)`."""
+        return parameter.expand(self.n.shape[0], self.rows.shape[-1])
+
     def gram(self, a: Tensor, b: Tensor) -> Tensor:
         """The integral of the outer product `a b^T` over each cell, `(..., Ca, Cb)`.
 

@@ -50,16 +50,21 @@ class Dense(Cells):
         return self.real is not None or self.values.shape[1] == 0
 
     def total(self, v: Tensor) -> Tensor:
-        return self.clean(v).sum(-2)
+        return _sum(self.clean(v))
 
     def reduce_rows(self, how: str = "sum") -> Tensor:
         """Without padding and weights one torch operation: it is already at the limit."""
         if self.weight is None and not self.can_be_empty:
+            if _one_number(self.rows):
+                return _sum(self.rows) / (self.rows.shape[-2] if how == "mean" else 1)
             return self.rows.sum(-2) if how == "sum" else self.rows.mean(-2)
         return super().reduce_rows(how)  # type: ignore[arg-type]
 
     def expand(self, y: Tensor) -> Tensor:
-        return y.unsqueeze(-2).expand(*y.shape[:-1], self.values.shape[1], y.shape[-1])
+        places = self.values.shape[1]
+        if _one_number(y):
+            return y.expand(1, 2).unsqueeze(-2).expand(1, places, 2)[..., :1]  # its gradient is a sum too
+        return y.unsqueeze(-2).expand(*y.shape[:-1], places, y.shape[-1])
 
     def argbest(self, v: Tensor) -> Tensor:
         if v.shape[-2] == 0:
@@ -95,3 +100,17 @@ class Dense(Cells):
         left = self.clean(a) if self.weight is None else self.weight * self.clean(a)
         with torch.autocast(a.device.type, enabled=False):
             return left.transpose(-1, -2) @ self.clean(b)
+
+
+def _one_number(v: Tensor) -> bool:
+    """Whether there is a single cell with a single channel. A compiler has its own sums, and need not ask."""
+    return not torch.compiler.is_compiling() and v.shape[0] * v.shape[-1] == 1
+
+
+def _sum(v: Tensor) -> Tensor:
+    """`v.sum(-2)`, bitwise the same for any number of threads.
+
+    torch cuts a sum with one result into a piece for each thread, and one with more results between them: a single
+    channel is summed as two, which are the same memory.
+    """
+    return v.expand(-1, -1, 2).sum(-2)[..., :1] if _one_number(v) else v.sum(-2)

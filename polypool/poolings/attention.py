@@ -17,6 +17,8 @@ from polypool.registry import register
 class AttentionPool(Pooling):
     """The average weighed by a learned score of each element: `sum w e^s(x) x / sum w e^s(x)`.
 
+    The score has no constant: a softmax does not see one.
+
     Args:
         channels: The channels C of the values.
         heads: How many scores; head h weighs channels `[h C / heads, (h + 1) C / heads)`.
@@ -41,10 +43,10 @@ class AttentionPool(Pooling):
         self.channels = count(channels, "channels")
         heads_for(self.channels, count(heads, "heads"))
         if hidden is None:
-            self.score: nn.Module = nn.Linear(channels, heads)
+            self.score: nn.Module = nn.Linear(channels, heads, bias=False)
         else:
             width = count(hidden, "hidden")
-            self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, heads))
+            self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, heads, bias=False))
 
     def reduce(self, cells: Cells) -> Tensor:
         return cells.attend(run(self.score, cells.rows), cells.rows)

@@ -37,7 +37,7 @@ class AttentiveStatsPool(Pooling):
         super().__init__()
         self.channels = count(channels, "channels")
         width = max(channels // 2, 1) if hidden is None else count(hidden, "hidden")
-        self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, 1))
+        self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, 1, bias=False))
 
     def reduce(self, cells: Cells) -> Tensor:
         scores = run(self.score, cells.rows)

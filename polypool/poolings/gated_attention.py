@@ -15,7 +15,7 @@ class GatedScore(nn.Module):
         super().__init__()
         self.content = nn.Linear(channels, hidden)
         self.gate = nn.Linear(channels, hidden)
-        self.score = nn.Linear(hidden, heads)
+        self.score = nn.Linear(hidden, heads, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(self.content(x).tanh() * self.gate(x).sigmoid())

@@ -17,7 +17,8 @@ def softmax(cells: Cells, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
     The temperature divides after the largest is taken away: before, the quotient could overflow.
     """
     below, _ = _below_the_largest(cells, scores)
-    raised = cells.clean((cells.clean(below) / _in_range(t, scores)).exp())
+    t = cells.expand(cells.per_cell(t)) if isinstance(t, Tensor) else _in_range(t, scores)
+    raised = cells.clean((cells.clean(below) / t).exp())
     return cells.normalise(raised)
 
 
@@ -29,8 +30,12 @@ def attend(cells: Cells, scores: Tensor, v: Tensor, t: float | Tensor = 1.0) -> 
 def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
     """`t log(sum w e^(v / t) / sum w)`."""
     below, largest = _below_the_largest(cells, v)
-    t = _in_range(t, v)
-    below = cells.clean(below) / t
+    if isinstance(t, Tensor):
+        t = cells.per_cell(t)
+        below = cells.clean(below) / cells.expand(t)
+    else:
+        t = _in_range(t, v)
+        below = cells.clean(below) / t
     mean = cells.mean(below.exp())
     # log1p(mean(expm1)) tends to the mean of v as t grows, where log(mean(exp)) cancels; log is exact where
     # one member outweighs a million others, where log1p cancels.
@@ -40,10 +45,8 @@ def log_mean_exp(cells: Cells, v: Tensor, t: float | Tensor) -> Tensor:
     return largest + t * torch.where(near_zero, direct, shifted)
 
 
-def _in_range(t: float | Tensor, v: Tensor) -> float | Tensor:
+def _in_range(t: float, v: Tensor) -> float:
     """A temperature that the dtype of `v` can hold, with room to multiply and divide by it."""
-    if isinstance(t, Tensor):
-        return t
     limits = torch.finfo(v.dtype)
     return min(max(t, limits.tiny), limits.max * limits.eps)
 
