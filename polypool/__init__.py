@@ -50,6 +50,7 @@ __all__ = [
     "build",
     "card",
     "check_values",
+    "explain",
     "kernels",
     "names",
     "poolings",
@@ -58,13 +59,17 @@ __all__ = [
     "run",
     "safe",
     "testing",
+    "vision",
 ]
 
 
+_ON_FIRST_USE = ("explain", "testing", "vision")
+
+
 def __getattr__(name: str) -> object:
-    """`polypool.testing` on first use: a user who only pools does not pay for the suite."""
-    if name == "testing":
+    """Subpackages on first use: who only pools does not pay for them."""
+    if name in _ON_FIRST_USE:
         import importlib
 
-        return importlib.import_module("polypool.testing")
+        return importlib.import_module(f"polypool.{name}")
     raise AttributeError(f"module 'polypool' has no attribute {name!r}")
