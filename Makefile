@@ -18,7 +18,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_
 # One thread for each pytest worker; the tests that are about threads set their own number.
 TEST_ENV := $(OFFLINE) OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-PYTEST := $(TEST_ENV) $(PY) -m pytest -n $(WORKERS) $(PYTEST_FLAGS)
+PYTEST := $(TEST_ENV) $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FLAGS)
 
 .DEFAULT_GOAL := help
 # Two installations into one environment must not run side by side.

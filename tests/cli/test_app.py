@@ -8,7 +8,7 @@ import pytest
 import polypool as pp
 from polypool.cli import main
 
-COMMANDS = ("card", "check", "demo", "list")
+COMMANDS = ("card", "check", "demo", "explain", "lesson", "list")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
