@@ -73,8 +73,8 @@ class Encoder:
     model: Any
 
     @torch.no_grad()
-    def tokens(self, sentences: Sequence[str]) -> tuple[pp.Tokens, list[list[str]]]:
-        """Token vectors of all sentences in one batch padded at the end, and the tokens' names without the padding.
+    def tokens(self, sentences: Sequence[str]) -> pp.Tokens:
+        """Token vectors of all sentences in one batch padded at the end.
 
         Raises:
             NoModelError: the model needs other inputs than a sentence's tokens.
@@ -88,12 +88,7 @@ class Encoder:
             raise NoModelError(
                 f"the model in {self.folder} does not encode sentences: {_first_line(error)}"
             ) from error
-        mask = batch["attention_mask"]
-        names = [
-            self.tokenizer.convert_ids_to_tokens(ids[keep.bool()].tolist())
-            for ids, keep in zip(batch["input_ids"], mask, strict=True)
-        ]
-        return pp.Tokens(hidden, mask), names
+        return pp.Tokens(hidden, batch["attention_mask"])
 
 
 def load(folder: Path) -> Encoder:

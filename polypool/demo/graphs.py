@@ -15,6 +15,7 @@ import polypool as pp
 from polypool.demo import pictures
 from polypool.demo.report import Picture, Section, Table
 from polypool.demo.training import fit
+from polypool.explain import NodeContributions, node_contributions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -140,23 +141,24 @@ def train(
 
 
 @dataclass(frozen=True)
-class NodeContributions:
-    """What each node of one graph adds to the logit; they sum to the logit minus the bias."""
+class Judged:
+    """A graph, the right answer, and what each of its nodes adds to the network's."""
 
     graph: nx.Graph
     label: bool
-    values: Tensor  # (N,) in the graph's order of nodes
-    logit: float
-    bias: float
+    found: NodeContributions
+    margin: float  # logit minus bias, as the network itself has them
+
+    @property
+    def sum(self) -> float:
+        """What the nodes add up to."""
+        return self.found.values.double().sum().item()
 
 
-@torch.no_grad()
-def node_contributions(net: GIN, graph: nx.Graph, label: bool) -> NodeContributions:
-    """Split one logit over the nodes, for a readout that weighs nodes."""
-    layout = net.encode(collate([graph], [label]))
-    values = (net.readout.weights(layout) * layout.values) @ net.classify.weight[0]
-    logit = net.classify(net.readout(layout))[0, 0]
-    return NodeContributions(graph, label, values, logit.item(), net.classify.bias[0].item())
+def judged(net: GIN, graph: nx.Graph, label: bool) -> Judged:
+    """Split the logit of one graph over its nodes."""
+    found = node_contributions(net, collate([graph], [label]))
+    return Judged(graph, label, found, found.logit.item() - net.classify.bias.item())
 
 
 @torch.no_grad()
@@ -180,7 +182,7 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
     order = torch.randperm(len(graphs), generator=torch.Generator().manual_seed(budget.seed))
     parts = [part.tolist() for part in order.chunk(budget.folds)]
     right: dict[str, list[bool]] = {name: [] for name in READOUTS}
-    drawn: list[NodeContributions] = []
+    drawn: list[Judged] = []
     for test in parts[: budget.tested_folds]:
         held_out = set(test)
         rest = [i for i in order.tolist() if i not in held_out]
@@ -195,13 +197,14 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
                 right[name] += ((net(tested) > 0) == (tested.labels > 0)).tolist()
             if name == "sum" and not drawn:
                 two = chosen_graphs(net, graphs, labels, test)
-                drawn = [node_contributions(net, graphs[i], labels[i]) for i in two]
+                drawn = [judged(net, graphs[i], labels[i]) for i in two]
     scores = {name: sum(answers) / len(answers) for name, answers in right.items()}
     baselines = {
         "always no": majority(labels),
         "node and edge counts": best_by_counts(graphs, labels),
     }
-    worst = max(abs(d.values.sum().item() + d.bias - d.logit) for d in drawn)
+    worst = max(abs(one.sum - one.margin) for one in drawn)
+    numbers = " and ".join(f"{one.margin:+.6f}" for one in drawn)
     positive = sum(labels) / len(labels)
     return Section(
         key="graphs",
@@ -234,7 +237,7 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
         facts=[
             (
                 "With the sum readout the nodes' contributions add up to the logit minus the bias: on the two drawn "
-                f"graphs to within {worst:.1e}."
+                f"graphs to {numbers}, to within {worst:.1e}."
             )
         ],
         pictures=[

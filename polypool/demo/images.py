@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from sklearn.datasets import load_digits
@@ -15,6 +15,7 @@ import polypool as pp
 from polypool.demo import pictures
 from polypool.demo.report import Picture, Section, Table
 from polypool.demo.training import fit
+from polypool.explain import ActivationMap, class_activation_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,37 +125,23 @@ def accuracy(net: DigitNet, images: Tensor, labels: Tensor, shift: int = 0) -> f
     return torch.stack(moved).float().mean().item()
 
 
-@dataclass(frozen=True)
-class ActivationMaps:
-    """What every position adds to the logit of the predicted class, for a few scans."""
-
-    images: Tensor  # (B, 12, 12)
-    labels: Tensor  # (B,)
-    predicted: Tensor  # (B,)
-    maps: Tensor  # (B, 12, 12)
-    margins: Tensor  # (B,) logit - bias of the predicted class
+def margins(net: DigitNet, found: ActivationMap) -> Tensor:
+    """Logit minus bias of the explained class, (B,), as the network itself has them."""
+    return found.logit.double() - net.classify.bias.detach().double()[found.target]
 
 
-@torch.no_grad()
-def activation_maps(net: DigitNet, images: Tensor, labels: Tensor) -> ActivationMaps:
-    """Class activation maps: the class's weights applied at every position, before pooling.
+def sums(found: ActivationMap) -> Tensor:
+    """What the positions of each map add up to, (B,)."""
+    return found.values.double().sum((1, 2))
 
-    A mean of a linear map is the linear map of the mean, so that a mean head's map averages to the logit
-    minus the bias (Zhou et al., 2016).
+
+def averages(found: ActivationMap) -> Tensor:
+    """The average, (B,), of the maps that show the class's score at every position, its weights times the features.
+
+    Under a mean each of N positions adds an N-th of its score.
     """
-    grid = net.maps(images)
-    logits = net.classify(net.pool(grid))
-    predicted = logits.argmax(1)
-    maps = torch.einsum("bchw,bc->bhw", grid.values, net.classify.weight[predicted])
-    margins = logits.gather(1, predicted[:, None])[:, 0] - net.classify.bias[predicted]
-    return ActivationMaps(images[:, 0], labels, predicted, maps, margins)
-
-
-@torch.no_grad()
-def attention_maps(net: DigitNet, images: Tensor) -> Tensor:
-    """The share of each position in the pooled vector, (B, 12, 12); one map sums to 1."""
-    pool = cast("pp.Pooling", net.pool)  # the attention head's, never the flattened one
-    return pool.weights(net.maps(images))[:, 0]
+    positions = found.values[0].numel()
+    return (found.values.double() * positions).mean((1, 2))
 
 
 def one_of_each(labels: Tensor, count: int = 8) -> Tensor:
@@ -170,11 +157,16 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
         name: [accuracy(net, data.test, data.test_labels, shift) for shift in (0, 1, 2)]
         for name, net in nets.items()
     }
+    pooled = {name: net for name, net in nets.items() if name != "flatten"}
     chosen = one_of_each(data.test_labels)
-    cam = activation_maps(nets["mean"], data.test[chosen], data.test_labels[chosen])
-    looks = attention_maps(nets["attention"], data.test[chosen])
-    averages = cam.maps.mean((1, 2))
-    worst = (averages - cam.margins).abs().max().item()
+    drawn = {name: class_activation_map(net, data.test[chosen]) for name, net in pooled.items()}
+    all_maps = {name: class_activation_map(net, data.test) for name, net in pooled.items()}
+    worst = {
+        name: (sums(all_maps[name]) - margins(net, all_maps[name])).abs().max()
+        for name, net in pooled.items()
+    }
+    mean, margin = drawn["mean"], margins(nets["mean"], drawn["mean"])
+    gap = averages(mean) - margin
     return Section(
         key="images",
         title="Images: which digit is this?",
@@ -198,22 +190,45 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
                 title="Class activation maps of the mean head",
                 columns=("digit", "predicted", "average of the map", "logit - bias", "difference"),
                 rows=[
-                    (f"{label}", f"{guess}", f"{average:.6f}", f"{margin:.6f}", f"{average - margin:+.1e}")
-                    for label, guess, average, margin in zip(
-                        cam.labels.tolist(),
-                        cam.predicted.tolist(),
-                        averages.tolist(),
-                        cam.margins.tolist(),
+                    (f"{label}", f"{guess}", f"{average:.6f}", f"{number:.6f}", f"{difference:+.1e}")
+                    for label, guess, average, number, difference in zip(
+                        data.test_labels[chosen].tolist(),
+                        mean.target.tolist(),
+                        averages(mean).tolist(),
+                        margin.tolist(),
+                        gap.tolist(),
                         strict=True,
                     )
                 ],
+                note="The map is the class's score at every position: its weights times the features there.",
+            ),
+            Table(
+                title="The map of every pooled head",
+                columns=("head", "sum of the map", "logit - bias", "largest difference"),
+                rows=[
+                    (
+                        name,
+                        f"{sums(drawn[name])[0].item():.6f}",
+                        f"{margins(net, drawn[name])[0].item():.6f}",
+                        f"{worst[name].item():.1e}",
+                    )
+                    for name, net in pooled.items()
+                ],
+                note=(
+                    "The map is what every position adds to the logit, whatever the pooling. Two columns for the first "
+                    f"scan of the picture, the last for all {len(data.test):,} test scans."
+                ),
             ),
         ],
         facts=[
             (
-                "Pooling before or after the last layer gives the same number: each map's average is the logit minus "
-                f"the bias. Largest difference: {worst:.1e}."
-            )
+                "Pooling before or after the last layer gives the same number: under a mean, the average of the map of "
+                f"the class's score is the logit minus the bias. Largest difference: {gap.abs().max().item():.1e}."
+            ),
+            (
+                "Every pooled head has a map of what each position adds; it sums to the logit minus the bias. Largest "
+                f"difference over {len(pooled)} heads and {len(data.test):,} scans: {max(worst.values()).item():.1e}."
+            ),
         ],
         pictures=[
             Picture(
@@ -226,10 +241,10 @@ def section(pools: Mapping[str, pp.Pooling], budget: Budget, tick: Callable[[], 
             Picture(
                 "images-maps",
                 "Where the evidence for a digit is",
-                "Top: the scan and what the mean head takes it for. Middle: that class's activation map (red for it, "
-                "blue against it); its average is the number below, the logit minus the bias. Bottom: the share "
-                "that each position has in the attention head.",
-                pictures.activation_maps(cam, looks),
+                "Top: the scans. Below: what each position adds to the logit of the class that a head takes the scan "
+                "for (red for it, blue against it). A map sums to the number above it, the logit minus the bias. Every "
+                "head has a scale of its own: a mean asks all positions a little, attention a few or a single one.",
+                pictures.activation_maps(data.test[chosen], data.test_labels[chosen], drawn),
             ),
         ],
     )

@@ -64,14 +64,10 @@ def _is_number(cell: str) -> bool:
 
 
 def _colored(text: ColoredText) -> str:
-    norm = style.signed(text.values)
-    words = []
-    for word, value in zip(text.words, text.values, strict=True):
-        red, green, blue = (round(255 * part) for part in style.rgb(value, norm))
-        words.append(
-            f'<span class="word" style="background: rgb({red}, {green}, {blue})">{escape(word)}'
-            f"<small>{value:+.3f}</small></span>\n"
-        )
+    words = [
+        f'<span class="word" style="background: rgb{shade}">{escape(word)}<small>{value:+.3f}</small></span>\n'
+        for word, value, shade in zip(text.words, text.values, style.shades(text.values), strict=True)
+    ]
     note = f'<p class="note">{escape(text.note)}</p>\n' if text.note else ""
     return f'<h3>{escape(text.title)}</h3>\n<p class="words">\n{"".join(words)}</p>\n{note}'
 

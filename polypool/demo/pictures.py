@@ -1,4 +1,4 @@
-"""The six pictures of the demo, each a function from numbers to a figure."""
+"""The pictures of the demo that `polypool.explain` does not draw alone, each a function from numbers to a figure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import networkx as nx
 import numpy as np
+import torch
 
 from polypool.demo import style
+from polypool.explain import draw_graph, draw_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,9 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from polypool.demo.graphs import NodeContributions
-    from polypool.demo.images import ActivationMaps
-    from polypool.demo.sentences import TokenContributions
+    from polypool.demo.graphs import Judged
+    from polypool.explain import ActivationMap
 
 
 def heads(scores: Mapping[str, Sequence[float]]) -> Figure:
@@ -46,38 +47,36 @@ def heads(scores: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def activation_maps(cam: ActivationMaps, attention: Tensor) -> Figure:
-    """Three rows: the scans, what each position adds to the class, and the attention shares."""
-    count = len(cam.images)
-    scans, maps, shares = cam.images.numpy(), cam.maps.numpy(), attention.numpy()
-    figure = style.figure(1.25 * count, 4.4)
-    grid = figure.subplots(3, count)
-    norm = style.signed(maps.flat)
-    for i in range(count):
-        scan, evidence, share = grid[:, i]
-        scan.imshow(scans[i], cmap="gray_r")
-        right = cam.predicted[i] == cam.labels[i]
-        scan.set_title(
-            f"{cam.predicted[i]}" if right else f"{cam.predicted[i]}, is {cam.labels[i]}",
-            fontsize=10,
-            color=style.INK if right else style.RED,
+def activation_maps(scans: Tensor, labels: Tensor, maps: Mapping[str, ActivationMap]) -> Figure:
+    """The scans in a row, and below them a row of maps for each head."""
+    figure = style.figure(1.25 * len(scans), 1.3 + 1.32 * len(maps))
+    grid = figure.subplots(1 + len(maps), len(scans))
+    for axes, scan, label in zip(grid[0], scans, labels.tolist(), strict=True):
+        axes.imshow(scan[0].numpy(), cmap="gray_r")
+        axes.set_title(f"{label}", fontsize=10, color=style.INK)
+    for row, (name, found) in zip(grid[1:], maps.items(), strict=True):
+        # On white paper, with the digit as a line: the colours of a map are hard to see on ink.
+        draw_image(
+            found, torch.ones_like(scans), axes=list(row), titles=_verdicts(found, labels), smooth=False
         )
-        colors = evidence.imshow(maps[i], cmap=style.SIGNED, norm=norm)
-        evidence.set_xlabel(f"{cam.margins[i]:.2f}", fontsize=10, color=style.INK)
-        tints = share.imshow(shares[i], cmap="Purples", vmin=0, vmax=shares.max())
-        for axes in (evidence, share):
-            axes.contour(scans[i], levels=[0.4], colors=style.INK, linewidths=0.7)
-        for axes in (scan, evidence, share):
-            style.bare(axes, frame=True)
-    for axes, label in zip(grid[:, 0], ("scan", "mean head", "attention head"), strict=True):
-        axes.set_ylabel(label, fontsize=10, color=style.INK)
-    bar = figure.colorbar(colors, ax=grid[1], fraction=0.02, pad=0.01)
-    bar.set_label("map", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-    bar = figure.colorbar(tints, ax=grid[2], fraction=0.02, pad=0.01, format="{x:.0%}")
-    bar.set_label("share", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+        for axes, scan, right in zip(row, scans, (found.target == labels).tolist(), strict=True):
+            axes.contour(scan[0].numpy(), levels=[0.4], colors=style.INK, linewidths=0.7)
+            axes.title.set_color(style.INK if right else style.RED)
+        row[0].set_ylabel(name, fontsize=10, color=style.INK)
+    for axes in grid.flat:
+        style.bare(axes, frame=True)
+    grid[0, 0].set_ylabel("scan", fontsize=10, color=style.INK)
     return figure
+
+
+def _verdicts(found: ActivationMap, labels: Tensor) -> list[str]:
+    """Logit minus bias, and the class where it is the wrong one."""
+    return [
+        f"{score:.2f}" if guess == label else f"as {guess}: {score:.2f}"
+        for score, guess, label in zip(
+            found.score.tolist(), found.target.tolist(), labels.tolist(), strict=True
+        )
+    ]
 
 
 def similarity(matrix: Tensor, sentences: Sequence[str]) -> Figure:
@@ -99,41 +98,6 @@ def similarity(matrix: Tensor, sentences: Sequence[str]) -> Figure:
     return figure
 
 
-def token_contributions(parts: Sequence[TokenContributions]) -> Figure:
-    """One line of coloured boxes per sentence: the token, and below it what it adds."""
-    width = max(sum(_box_width(token) for token in part.tokens) for part in parts)
-    figure = style.figure(max(6.0, 0.13 * width), 1.25 * len(parts))
-    norm = style.signed(value for part in parts for value in part.values.tolist())
-    for axes, part in zip(figure.subplots(len(parts), squeeze=False)[:, 0], parts, strict=True):
-        left = 0.0
-        for token, value in zip(part.tokens, part.values.tolist(), strict=True):
-            box = _box_width(token)
-            axes.barh(0, box - 0.4, left=left, height=1, color=style.rgb(value, norm), align="edge")
-            middle = left + box / 2 - 0.2
-            axes.text(middle, 0.5, _plain(token), ha="center", va="center", fontsize=10, color=style.INK)
-            axes.text(middle, -0.15, f"{value:+.3f}", ha="center", va="top", fontsize=7.5, color=style.MUTED)
-            left += box
-        axes.set_xlim(0, width)
-        axes.set_ylim(-0.7, 1.05)
-        axes.set_title(
-            f"with: {_plain(part.other)}   sum {part.values.sum().item():.3f}",
-            loc="left",
-            fontsize=9,
-            color=style.INK,
-        )
-        style.bare(axes)
-    return figure
-
-
-def _box_width(token: str) -> float:
-    return max(5.0, len(token) + 2.0)
-
-
-def _plain(text: str) -> str:
-    """Dollar signs would start a formula."""
-    return text.replace("$", r"\$")
-
-
 def readouts(scores: Mapping[str, float], baselines: Mapping[str, float]) -> Figure:
     """Horizontal bars, the baselines above the readouts and in another colour."""
     figure = style.figure(8, 3.2)
@@ -149,39 +113,27 @@ def readouts(scores: Mapping[str, float], baselines: Mapping[str, float]) -> Fig
     return figure
 
 
-def node_contributions(drawn: Sequence[NodeContributions]) -> Figure:
+def node_contributions(drawn: Sequence[Judged]) -> Figure:
     """Graphs side by side: nodes coloured by what they add, the edges of 4-cliques thick."""
     figure = style.figure(4.6 * len(drawn), 4.0)
-    norm = style.signed(value for part in drawn for value in part.values.tolist())
+    end = max(part.found.values.abs().max().item() for part in drawn)
     panels = figure.subplots(1, len(drawn), squeeze=False)[0]
     for axes, part in zip(panels, drawn, strict=True):
-        cliques = [clique for clique in nx.find_cliques(part.graph) if len(clique) >= 4]
-        thick = {frozenset(edge) for clique in cliques for edge in combinations(clique, 2)}
         place = nx.kamada_kawai_layout(part.graph)
-        for edge in part.graph.edges:
-            ends = np.array([place[node] for node in edge])
-            strong = frozenset(edge) in thick
-            axes.plot(
-                *ends.T,
-                color=style.INK if strong else style.MUTED,
-                linewidth=2.6 if strong else 1.0,
-                zorder=1,
-                solid_capstyle="round",
-            )
-        spots = np.array([place[node] for node in part.graph])
-        shades = [style.rgb(value, norm) for value in part.values.tolist()]
-        axes.scatter(*spots.T, s=900, c=shades, edgecolors=style.INK, linewidths=1, zorder=2, clip_on=False)
-        for (x, y), value in zip(spots, part.values.tolist(), strict=True):
-            axes.text(x, y, f"{value:+.2f}", ha="center", va="center", fontsize=8, color=style.INK, zorder=3)
+        spots = torch.tensor(np.array([place[node] for node in part.graph]))
+        draw_graph(part.found, part.graph, positions=spots, axes=axes, end=end, unit=None)
+        for clique in nx.find_cliques(part.graph):
+            for edge in combinations(clique, 2) if len(clique) >= 4 else ():
+                axes.plot(
+                    *np.array([place[node] for node in edge]).T, color=style.INK, linewidth=2.6, zorder=1
+                )
         answer = "contains a 4-clique" if part.label else "contains no 4-clique"
-        says = "yes" if part.logit > 0 else "no"
+        says = "yes" if part.found.logit.item() > 0 else "no"
         axes.set_title(
             f"{answer}, the network says {says}\n"
-            f"sum of the nodes {part.values.sum().item():+.3f}, logit - bias {part.logit - part.bias:+.3f}",
+            f"sum of the nodes {part.sum:+.3f}, logit - bias {part.margin:+.3f}",
             fontsize=10,
             color=style.INK,
         )
-        axes.margins(0.16)
         axes.set_aspect("equal", adjustable="datalim")
-        style.bare(axes)
     return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,27 +10,20 @@ from torch.nn import functional as F
 from polypool.demo import encoder, pictures, rival
 from polypool.demo.corpus import SENTENCES, partners
 from polypool.demo.report import ColoredText, Picture, Section, Table
+from polypool.explain import TokenContributions, draw_tokens, token_contributions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from torch import Tensor
 
     import polypool as pp
     from polypool.demo.budget import Budget
+    from polypool.demo.encoder import Encoder
 
 POOLINGS = ("mean", "sum", "max", "std", "mean+max+std", "gem")
 TITLE = "Sentences: which ones mean the same?"
-
-
-@dataclass(frozen=True)
-class TokenContributions:
-    """What each token of one sentence adds to its similarity with another."""
-
-    tokens: Sequence[str]
-    values: Tensor  # (T,), sums to the similarity
-    other: str
 
 
 def similarities(vectors: Tensor) -> Tensor:
@@ -45,14 +37,16 @@ def nearest(similarity: Tensor) -> Tensor:
     return similarity.masked_fill(torch.eye(len(similarity), dtype=torch.bool), -torch.inf).argmax(1)
 
 
-def contributions(pool: pp.Pooling, tokens: pp.Tokens, first: int, second: int) -> Tensor:
-    """The similarity of two sentences, split over the tokens of the first.
-
-    With x = sum_i w_i x_i pooled and y^ the other's unit vector, cos = sum_i w_i <x_i, y^> / |x|.
-    """
-    pooled = pool(tokens)
-    weighted = (pool.weights(tokens) * tokens.values)[first]
-    return weighted @ F.normalize(pooled[second], dim=0) / pooled[first].norm()
+def contributions(loaded: Encoder, pool: pp.Pooling) -> TokenContributions:
+    """What the tokens of each of the first two sentences add to the similarity with the other."""
+    return token_contributions(
+        loaded.model,
+        tokenizer=loaded.tokenizer,
+        text=SENTENCES[:2],
+        to=SENTENCES[1::-1],
+        pool=pool,
+        max_length=encoder.LONGEST,
+    )
 
 
 def pooling_row(name: str, vectors: Tensor) -> tuple[str, ...]:
@@ -93,39 +87,34 @@ def section(
     """Encode the sentences once, pool them in several ways, and explain one similarity; without a model, say so."""
     try:
         loaded = encoder.load(encoder.find_model(model))
-        tokens, names = loaded.tokens(SENTENCES)
+        tokens = loaded.tokens(SENTENCES)
     except encoder.NoModelError as error:
         return Section(key="sentences", title=TITLE, intro=f"Left out: {error}")
     tick()
-    return _report(pools, budget, loaded.folder, tokens, names)
+    return _report(pools, budget, loaded, tokens)
 
 
 @torch.no_grad()
 def _report(
     pools: Mapping[str, pp.Pooling],
     budget: Budget,
-    folder: Path,
+    loaded: Encoder,
     tokens: pp.Tokens,
-    names: Sequence[Sequence[str]],
 ) -> Section:
     pooled = {name: pools[name](tokens) for name in POOLINGS}
     ours = F.normalize(pooled["mean"])
     similarity = similarities(pooled["mean"])
     neighbour = nearest(similarity).tolist()
-    split = [
-        TokenContributions(
-            names[a], contributions(pools["mean"], tokens, a, b)[: len(names[a])], SENTENCES[b]
-        )
-        for a, b in ((0, 1), (1, 0))
-    ]
+    split = contributions(loaded, pools["mean"])
+    sums = split.values.double().sum(1).tolist()
     cosine = similarity[0, 1].item()
-    worst = max(abs(part.values.sum().item() - cosine) for part in split)
+    worst = max(abs(total - cosine) for total in sums)
     return Section(
         key="sentences",
         title=TITLE,
         intro=(
             f"{len(SENTENCES)} sentences, in pairs that say the same in other words, go through a transformer "
-            f"({_name(folder)}) once. Then its token vectors are pooled in several ways, padding never counted."
+            f"({_name(loaded.folder)}) once. Then its token vectors are pooled in several ways, padding never counted."
         ),
         code='polypool.build("mean")(polypool.Tokens(token_vectors, attention_mask))',
         tables=[
@@ -155,17 +144,17 @@ def _report(
             ),
         ],
         facts=[
-            compare(folder, ours, budget),
+            compare(loaded.folder, ours, budget),
             f"The tokens' contributions add up to the similarity {cosine:.6f}; largest difference {worst:.1e}.",
         ],
         texts=[
             ColoredText(
-                title=f"What each token adds to the similarity with: {part.other}",
-                words=part.tokens,
-                values=part.values.tolist(),
-                note=f"Sum: {part.values.sum().item():.6f}. Similarity: {cosine:.6f}.",
+                title=f"What each token adds to the similarity with: {SENTENCES[1 - row]}",
+                words=words,
+                values=split.of(row).tolist(),
+                note=f"Sum: {total:.6f}. Similarity: {cosine:.6f}.",
             )
-            for part in split
+            for row, (words, total) in enumerate(zip(split.tokens, sums, strict=True))
         ],
         pictures=[
             Picture(
@@ -180,7 +169,7 @@ def _report(
                 "Which words make two sentences similar",
                 f"What each token adds to the similarity of two sentences; each line sums to {cosine:.3f}. "
                 "[CLS] and [SEP] are the marks that the model puts around a sentence.",
-                pictures.token_contributions(split),
+                draw_tokens(split, width=7),
             ),
         ],
     )

@@ -1,27 +1,26 @@
-"""The look that all pictures share: size, fonts, and the colour of a signed number."""
+"""The look that all pictures share: size, lines, and the colour of a signed number."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.colors import TwoSlopeNorm
+import torch
 from matplotlib.figure import Figure
 
+from polypool.explain.pictures import style as explained
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.axes import Axes
 
-INK = "#1f2933"
-MUTED = "#7b8794"
+INK, MUTED = explained.INK, explained.MUTED
 FAINT = "#d9dee4"
 RED = "#b3262b"
 BLUE = "#2f6db5"
 SKY = "#9cc3e6"
 SAND = "#e3c9a8"
-SIGNED = mpl.colormaps["RdBu_r"]
 
 
 def figure(width: float, height: float) -> Figure:
@@ -29,16 +28,10 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def signed(values: Iterable[float]) -> TwoSlopeNorm:
-    """Colours for signed numbers: white at 0, equally strong on both sides."""
-    largest = max((abs(value) for value in values), default=0.0) or 1.0
-    return TwoSlopeNorm(0.0, -largest, largest)
-
-
-def rgb(value: float, norm: TwoSlopeNorm) -> tuple[float, float, float]:
-    """The colour of one signed number, kept pale enough for dark text."""
-    red, green, blue, _ = SIGNED(0.5 + 0.25 * (2 * float(norm(value)) - 1))
-    return red, green, blue
+def shades(values: Sequence[float]) -> list[tuple[int, int, int]]:
+    """The colour of each signed number, as in the pictures of `polypool.explain`."""
+    end = explained.largest(torch.tensor(values, dtype=torch.float64))
+    return [explained.rgb(value, end) for value in values]
 
 
 def bare(axes: Axes, *, frame: bool = False) -> None:

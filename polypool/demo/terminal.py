@@ -49,10 +49,8 @@ def _table(table: Table) -> RichTable:
 
 
 def _colored(text: ColoredText) -> Text:
-    norm = style.signed(text.values)
     line = Text()
-    for word, value in zip(text.words, text.values, strict=True):
-        red, green, blue = (round(255 * part) for part in style.rgb(value, norm))
-        line.append(f" {word} ", style=f"#1f2933 on rgb({red},{green},{blue})")
+    for word, value, shade in zip(text.words, text.values, style.shades(text.values), strict=True):
+        line.append(f" {word} ", style=f"{style.INK} on rgb({','.join(map(str, shade))})")
         line.append(f"{value:+.3f} ", style="dim")
     return line

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 import polypool as pp
-from polypool.demo import graphs
+from polypool.demo import graphs, pictures
+from polypool.explain.pictures import style
+
+LOLLIPOP, CYCLE = nx.lollipop_graph(4, 3), nx.cycle_graph(6)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +75,29 @@ def test_the_order_of_nodes_does_not_matter(readout: str, pools: dict[str, pp.Po
 
 @pytest.mark.parametrize("readout", ["sum", "mean", "attention"])
 def test_node_contributions_sum_to_the_logit(readout: str, pools: dict[str, pp.Pooling]) -> None:
-    drawn = graphs.node_contributions(net(readout, pools), nx.lollipop_graph(4, 3), True)
-    assert len(drawn.values) == 7
-    assert drawn.values.sum().item() + drawn.bias == pytest.approx(drawn.logit, abs=1e-5)
+    network, graph = net(readout, pools), nx.lollipop_graph(4, 3)
+    drawn = graphs.judged(network, graph, True)
+    with torch.no_grad():
+        logit = network(graphs.collate([graph], [True])).item()
+    assert len(drawn.found.values) == 7
+    assert drawn.margin == pytest.approx(logit - network.classify.bias.item(), abs=1e-6)
+    assert drawn.sum == pytest.approx(drawn.margin, abs=1e-5)
+
+
+def test_graphs_side_by_side_share_a_scale(pools: dict[str, pp.Pooling]) -> None:
+    network = net("sum", pools)
+    drawn = [graphs.judged(network, graph, graphs.has_four_clique(graph)) for graph in (LOLLIPOP, CYCLE)]
+    figure = pictures.node_contributions(drawn)
+    assert len(figure.axes) == 2, "the nodes bear their numbers: no bar"
+    for axes, one in zip(figure.axes, drawn, strict=True):
+        assert [text.get_text() for text in axes.texts] == [f"{x:+.2f}" for x in one.found.values.tolist()]
+    thick = [[line.get_linewidth() for line in axes.lines].count(2.6) for axes in figure.axes]
+    assert thick == [6, 0]
+    end = max(one.found.values.abs().max().item() for one in drawn)
+    for axes, one in zip(figure.axes, drawn, strict=True):
+        colours = torch.as_tensor(axes.collections[0].get_facecolor())[:, :3] * 255
+        expected = [style.rgb(x, end) for x in one.found.values.tolist()]
+        torch.testing.assert_close(colours, torch.tensor(expected).double())
 
 
 def test_two_graphs_are_chosen_even_where_all_answers_are_wrong(

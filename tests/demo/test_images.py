@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import polypool as pp
-from polypool.demo import images
+from polypool.demo import images, pictures
 from polypool.demo.budget import TINY
+from polypool.explain import class_activation_map
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_all_scans_are_used_once() -> None:
         ("max", 330),
         ("gem", 330),
         ("mean+max+std", 970),
-        ("attention", 363),
+        ("attention", 362),
         ("flatten", 46_090),
     ],
 )
@@ -53,14 +54,34 @@ def test_the_shared_object_is_the_head(pools: dict[str, pp.Pooling]) -> None:
 def test_the_map_of_the_mean_head_averages_to_the_logit(
     data: images.Digits, pools: dict[str, pp.Pooling]
 ) -> None:
-    cam = images.activation_maps(net("mean", pools), data.test[:8], data.test_labels[:8])
-    torch.testing.assert_close(cam.maps.mean((1, 2)), cam.margins, rtol=0, atol=1e-6)
-    assert cam.margins.abs().max() > 1e-4
+    head = net("mean", pools)
+    found = class_activation_map(head, data.test[:8])
+    margins = images.margins(head, found)
+    with torch.no_grad():
+        features, logits = head.maps(data.test[:8]).values.double(), head(data.test[:8]).double()
+    own = logits.gather(1, found.target[:, None])[:, 0] - head.classify.bias.double()[found.target]
+    scores = torch.einsum("bchw,bc->bhw", features, head.classify.weight.double()[found.target])
+    torch.testing.assert_close(margins, own, rtol=0, atol=1e-6)
+    torch.testing.assert_close(images.averages(found), scores.mean((1, 2)), rtol=0, atol=1e-6)
+    torch.testing.assert_close(images.averages(found), margins, rtol=0, atol=1e-6)
+    assert margins.abs().max() > 1e-4
 
 
-def test_attention_shares_sum_to_one(data: images.Digits, pools: dict[str, pp.Pooling]) -> None:
-    shares = images.attention_maps(net("attention", pools), data.test[:8])
-    torch.testing.assert_close(shares.sum((1, 2)), torch.ones(8))
+@pytest.mark.parametrize("name", [name for name in images.HEADS if name != "flatten"])
+def test_the_map_of_every_pooled_head_sums_to_the_logit(
+    name: str, data: images.Digits, pools: dict[str, pp.Pooling]
+) -> None:
+    head = net(name, pools)
+    found = class_activation_map(head, data.test[:8])
+    torch.testing.assert_close(images.sums(found), images.margins(head, found), rtol=0, atol=1e-6)
+
+
+def test_wrong_answers_are_named_on_the_picture(data: images.Digits, pools: dict[str, pp.Pooling]) -> None:
+    found = class_activation_map(net("mean", pools), data.test[:2], target=3)
+    figure = pictures.activation_maps(data.test[:2], torch.tensor([3, 4]), {"mean": found})
+    titles = [axes.get_title() for axes in figure.axes[:4]]
+    assert titles[:2] == ["3", "4"]
+    assert titles[2:] == [f"{found.score[0]:.2f}", f"as 3: {found.score[1]:.2f}"]
 
 
 def test_moving_a_digit_is_counted_in_four_directions(pools: dict[str, pp.Pooling]) -> None:

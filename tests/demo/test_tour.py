@@ -35,6 +35,8 @@ def test_demo_prints_tables_and_writes_a_page(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     for title in (
         "Heads on the digits",
+        "Class activation maps of the mean head",
+        "The map of every pooled head",
         "Poolings of the same tokens",
         "Readouts on the atlas",
         "One object",
@@ -43,6 +45,9 @@ def test_demo_prints_tables_and_writes_a_page(tmp_path: Path, capsys: pytest.Cap
     for row in ("flatten +46,090", r"\(node and edge counts\) +- +0\.807", "mean +384 +24 of 24"):
         assert re.search(row, said)
     assert re.search(r"mean +\d+ +\d+ +\d+ +-", said)  # one object on images, sentences and graphs
+    gaps = re.findall(r"(?:difference|within)[a-z0-9 ]*:? (\d\.\de[+-]\d\d)\.", " ".join(said.split()))
+    assert len(gaps) == 4, "images twice, sentences, graphs: what is added up is the score"
+    assert max(map(float, gaps)) <= 1e-5
     page = (out / "index.html").read_text(encoding="utf-8")
     assert set(re.findall(r'src="([^"]+)"', page)) == PICTURES
     assert {path.name for path in out.iterdir()} == PICTURES | {"index.html"}

@@ -132,10 +132,79 @@ def test_a_graph(tmp_path: Path) -> None:
         draw_graph(Contributions(torch.ones(1, 2), torch.ones(1), torch.ones(1)), edges)
 
 
+def test_maps_on_axes_of_ones_own(tmp_path: Path) -> None:
+    figure = style.figure(4, 4)
+    grid = figure.subplots(2, 2)
+    maps = torch.tensor([2.0, -1.0]).reshape(2, 1, 1)
+    drawn = draw_image(
+        maps, torch.ones(2, 1, 3, 3), tmp_path / "map.png", axes=grid[1], titles=["", ""], end=4.0, unit=None
+    )
+    assert drawn is figure
+    assert (tmp_path / "map.png").read_bytes().startswith(PNG)
+    assert len(figure.axes) == 4, "no bar without a unit"
+    assert [len(axes.images) for axes in figure.axes] == [0, 0, 1, 1]
+    half = torch.as_tensor(grid[1, 0].images[0].get_array())
+    full = torch.tensor(style.POSITIVE) / 255
+    torch.testing.assert_close(half[0, 0], (1 + full) / 2, msg="half of the end is half of the colour")
+    draw_image(maps, torch.ones(2, 1, 3, 3), axes=list(grid[0]))
+    assert figure.axes[-1].get_ylim() == (-2, 2)
+    bar = torch.as_tensor(figure.axes[-1].collections[-1].cmap(1.0))[:3]
+    torch.testing.assert_close(bar, full.double(), msg="the bar ends in the colour of the map")
+    draw_image(maps[:1], torch.ones(1, 1, 3, 3), axes=style.figure(2, 2).subplots())
+    part = figure.add_subfigure(figure.add_gridspec(1, 1)[0])
+    assert draw_image(maps[:1], torch.ones(1, 1, 3, 3), axes=part.subplots()) is figure
+
+
+@pytest.mark.parametrize("end", [0.0, -1.0, torch.inf, torch.nan])
+def test_axes_and_ends_that_do_not_fit(end: float) -> None:
+    maps, image = torch.ones(2, 1, 1), torch.ones(2, 1, 3, 3)
+    figure = style.figure(2, 2)
+    with pytest.raises(ValueError, match="axes must be one for each of 2 pictures; found 1"):
+        draw_image(maps, image, axes=figure.subplots())
+    with pytest.raises(TypeError, match=r"axes must be matplotlib's; found Figure"):
+        draw_image(maps, image, axes=figure)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="end must be finite and > 0; found"):
+        draw_image(maps, image, end=end)
+    with pytest.raises(ValueError, match="end must be finite and > 0; found"):
+        draw_graph(
+            Contributions(torch.ones(2), torch.ones(1), torch.ones(1)), torch.zeros(2, 0).long(), end=end
+        )
+
+
+def test_graphs_on_axes_of_ones_own() -> None:
+    found = Contributions(torch.tensor([2.0, -1.0]), torch.ones(1), torch.zeros(1))
+    figure = style.figure(4, 2)
+    left, right = figure.subplots(1, 2)
+    for axes, unit in ((left, None), (right, "adds")):
+        drawn = draw_graph(
+            found,
+            torch.tensor([[0], [1]]),
+            positions=torch.rand(2, 2),
+            axes=axes,
+            end=4.0,
+            unit=unit,
+        )
+        assert drawn is figure
+        colours = torch.as_tensor(axes.collections[0].get_facecolor())[:, :3] * 255
+        expected = [style.rgb(0.5, 1.0), style.rgb(-0.25, 1.0)]
+        torch.testing.assert_close(colours, torch.tensor(expected).double())
+    assert len(figure.axes) == 3, "one bar, for the second"
+    assert figure.axes[-1].get_ylim() == (-4, 4)
+
+
+def luminance(*rgb: int) -> float:
+    """How bright a colour is, as the guidelines for accessible pages (WCAG 2) measure it."""
+    linear = [c / 3294.6 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def test_colours() -> None:
     assert style.rgb(0.0, 1.0) == (255, 255, 255)
     assert style.rgb(5.0, 1.0) == style.rgb(1.0, 1.0)
     assert len(set(style.rgb(torch.nan, 1.0))) == 1
+    ink = luminance(*(int(style.INK[i : i + 2], 16) for i in (1, 3, 5)))
+    for value in (1.0, -1.0):
+        assert (luminance(*style.rgb(value, 1.0)) + 0.05) / (ink + 0.05) >= 4.5, "text can be read on it"
     assert style.largest(torch.tensor([torch.nan, -3.0, torch.inf])) == 3.0
     assert style.largest(torch.zeros(2)) == 1.0
 

@@ -14,6 +14,7 @@ from polypool.explain.nodes import NodeContributions
 from polypool.explain.pictures import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -24,7 +25,9 @@ def draw_graph(
     *,
     graph: int = 0,
     positions: Tensor | None = None,
-    unit: str = "adds to the logit",
+    axes: Axes | None = None,
+    end: float | None = None,
+    unit: str | None = "adds to the logit",
 ) -> Figure:
     """Draws one graph: red nodes add to the score, blue ones take away.
 
@@ -35,14 +38,17 @@ def draw_graph(
         path: Where to write the picture; its ending says the format.
         graph: Which graph of the batch.
         positions: `(N, 2)`, where all the nodes lie; from networkx when None.
-        unit: What the colour bar says.
+        axes: Where to draw, so that a figure of your own may hold several graphs; a new figure when None.
+        end: The number, on both sides of 0, from which on the colour is strongest; the largest one when None.
+        unit: What the colour bar says; None draws no bar.
 
     Returns:
         The figure.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed; or networkx is not, and there are no positions.
-        ValueError: The edges or positions do not fit, or there is no such graph.
+        TypeError: The axes are none of matplotlib's.
+        ValueError: The edges or positions do not fit, there is no such graph, or the end is not above 0.
     """
     values = found.values.detach().float().cpu()
     if values.dim() != 1:
@@ -58,27 +64,34 @@ def draw_graph(
     inside = batch == graph
     pairs = pairs[:, inside[pairs[0]] & inside[pairs[1]]]
     spots = _spots(inside, pairs) if positions is None else _given(positions, len(values))
-    end = style.largest(values[inside])
+    end = style.scale(end, values[inside])
+    drawing, (panel,) = style.on(style.figure(5.4, 4.4).subplots() if axes is None else axes, 1)
 
-    drawing = style.figure(5.4, 4.4)
-    axes = drawing.subplots()
     for a, b in pairs.T.tolist():
-        axes.plot(*spots[[a, b]].T.tolist(), color=style.MUTED, linewidth=1.2, zorder=1)
+        panel.plot(*spots[[a, b]].T.tolist(), color=style.MUTED, linewidth=1.2, zorder=1)
     across, up = spots[inside].T.tolist()
     shades = [[c / 255 for c in style.rgb(value, end)] for value in values[inside].tolist()]
     count = len(shades)
-    axes.scatter(
-        across, up, s=min(620, 16000 / max(count, 1)), c=shades, edgecolors=style.INK, linewidths=1, zorder=2
+    panel.scatter(
+        across,
+        up,
+        s=min(620, 16000 / max(count, 1)),
+        c=shades,
+        edgecolors=style.INK,
+        linewidths=1,
+        zorder=2,
+        clip_on=False,
     )
     # Where nodes are too small for a number, the colour has to do.
     for x, y, value in zip(across, up, values[inside].tolist(), strict=True) if count <= 26 else ():
-        axes.text(x, y, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=style.INK, zorder=3)
-    axes.set_title(
+        panel.text(x, y, f"{value:+.2f}", ha="center", va="center", fontsize=7, color=style.INK, zorder=3)
+    panel.set_title(
         f"score {found.score[graph]:+.3f}, error {found.error[graph]:+.0e}", fontsize=9, color=style.INK
     )
-    axes.margins(0.15)
-    style.bare(axes)
-    style.colour_bar(drawing, axes, end, unit)
+    panel.margins(0.15)
+    style.bare(panel)
+    if unit is not None:
+        style.colour_bar(drawing, panel, end, unit)
     return style.save(drawing, path)
 
 

@@ -15,6 +15,7 @@ from polypool.explain.contributions import Contributions
 from polypool.explain.pictures import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -23,8 +24,10 @@ def draw_image(
     image: Tensor,
     path: str | os.PathLike[str] | None = None,
     *,
+    axes: Axes | Sequence[Axes] | None = None,
     titles: Sequence[str] | None = None,
-    unit: str = "adds to the logit",
+    end: float | None = None,
+    unit: str | None = "adds to the logit",
     smooth: bool = True,
 ) -> Figure:
     """Draws a map over its image: red adds to the score, blue takes away, grey does neither.
@@ -33,16 +36,19 @@ def draw_image(
         found: What `class_activation_map` gives, or the contributions of a `Grid`, or numbers `(B, h, w)`.
         image: `(C, H, W)` or `(B, C, H, W)`; shown in grey between its own smallest and largest value.
         path: Where to write the picture; its ending says the format.
+        axes: Where to draw, one per image, so that a figure of your own may hold the maps; a new figure when None.
         titles: One line per image; the score and the error when None.
-        unit: What the colour bar says.
+        end: The number, on both sides of 0, from which on the colour is strongest; the largest one when None.
+        unit: What the colour bar says; None draws no bar.
         smooth: Whether to draw between the places of the map; otherwise each is one square.
 
     Returns:
-        The figure. All its images share one scale, symmetric about 0.
+        The figure. All images of a call share one scale, symmetric about 0.
 
     Raises:
         ModuleNotFoundError: Matplotlib is not installed.
-        ValueError: The map and the image do not go together.
+        TypeError: An argument has a type that does not fit.
+        ValueError: The map and the image do not go together, the axes are not as many, or the end is not above 0.
     """
     values = (
         (found.values if isinstance(found, Contributions) else _checks.tensor(found, "found"))
@@ -58,16 +64,19 @@ def draw_image(
             "a map (B, h, w) goes with an image (B, C, H, W) of as many rows; found "
             f"{_checks.shape(values)} and {_checks.shape(pixels)}."
         )
-    count, end = len(values), style.largest(values)
+    count, end = len(values), style.scale(end, values)
     lines = _titles(found, count) if titles is None else list(titles)
-    height, width = pixels.shape[2:]
-    drawing = style.figure(3.2 * count + 0.9, min(3.2 * height / width, 8.0) + 0.4)
-    panels = drawing.subplots(1, count, squeeze=False)[0]
-    for axes, one, picture, line in zip(panels, values, pixels, lines, strict=True):
-        axes.imshow(_overlay(one, picture, end, smooth).numpy(), interpolation="nearest")
-        axes.set_title(style.plain(line), fontsize=9, color=style.INK)
-        style.bare(axes)
-    style.colour_bar(drawing, list(panels), end, unit)
+    if axes is None:
+        height, width = pixels.shape[2:]
+        size = (3.2 * count + 0.9, min(3.2 * height / width, 8.0) + 0.4)
+        axes = list(style.figure(*size).subplots(1, count, squeeze=False)[0])
+    drawing, panels = style.on(axes, count)
+    for panel, one, picture, line in zip(panels, values, pixels, lines, strict=True):
+        panel.imshow(_overlay(one, picture, end, smooth).numpy(), interpolation="nearest")
+        panel.set_title(style.plain(line), fontsize=9, color=style.INK)
+        style.bare(panel)
+    if unit is not None:
+        style.colour_bar(drawing, panels, end, unit, strongest=1.0)
     return style.save(drawing, path)
 
 
@@ -90,6 +99,6 @@ def _overlay(values: Tensor, image: Tensor, end: float, smooth: bool) -> Tensor:
     mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest-exact"}
     spread_out = F.interpolate(values[None, None], grey.shape, **mode)[0, 0].nan_to_num()
     share = (spread_out.abs() / end).clamp(max=1).unsqueeze(-1)
-    ends = [torch.tensor(style.rgb(sign, 1.0)) / 255 for sign in (1.0, -1.0)]
+    ends = [torch.tensor(end) / 255 for end in (style.POSITIVE, style.NEGATIVE)]
     colour = torch.where(spread_out.unsqueeze(-1) > 0, ends[0], ends[1])
     return (1 - share) * grey.unsqueeze(-1) + share * colour * (0.4 + 0.6 * grey.unsqueeze(-1))
