@@ -164,7 +164,7 @@ def draw(result: Result) -> Figure:
     pictures = left.subplots(2, 2)
     names = list(result.pictures)[1:]
     for ax, name in zip(pictures.flat, names, strict=True):
-        ax.imshow(result.pictures[name], cmap="gray", vmin=0, vmax=1)
+        ax.imshow(result.pictures[name].numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
     pictures[0, 0].set_title("a digit, pooled", fontsize=10)
     pictures[0, 1].set_title("shifted, then pooled", fontsize=10)

@@ -136,7 +136,9 @@ def draw(result: Result) -> Figure:
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 4.4), layout="constrained", gridspec_kw={"width_ratios": (1.35, 1)}
     )
-    shown = left.imshow(result.apart.clamp(min=1e-7), cmap="cividis_r", norm=LogNorm(1e-7, 1), aspect="auto")
+    shown = left.imshow(
+        result.apart.clamp(min=1e-7).numpy(), cmap="cividis_r", norm=LogNorm(1e-7, 1), aspect="auto"
+    )
     for row, column in product(range(len(POOLS)), range(len(result.functions))):
         value = float(result.apart[row, column])
         same = value < 1e-5

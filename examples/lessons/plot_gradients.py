@@ -10,7 +10,7 @@ pixel may be the winner, each wins one time in ``H W``.
 pixels get some, its squared norm times the number of pixels, and what each pixel gets on average over 20,000 maps.
 
 **Where the claim stops being true.** "Expects the same" needs pixels that are alike. On digits the ink decides, and the
-maximum never teaches the pixels at the border. Where many pixels are equally large the first of them takes everything:
+maximum hardly ever teaches the outer columns. Where many pixels are equally large the first of them takes everything:
 strokes are full of ink from end to end, so it is their first pixel, near the top, that wins. A map that a ReLU has made
 all zero sends its whole gradient to one corner, while the mean spreads it.
 """
@@ -98,7 +98,7 @@ def draw(result: Result) -> Figure:
     shades = PowerNorm(0.35, 0, 1)
     for row, (title, maps) in zip(axes, rows.items(), strict=True):
         for ax, (name, image) in zip(row, maps.items(), strict=True):
-            shown = ax.imshow(image, cmap="cividis", norm=shades)
+            shown = ax.imshow(image.numpy(), cmap="cividis", norm=shades)
             ax.set(xticks=[], yticks=[])
             if maps is result.single:
                 norm = result.numbers[f"{name}: squared norm x H W"]

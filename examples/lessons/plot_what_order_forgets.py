@@ -189,7 +189,7 @@ def draw(result: Result) -> Figure:
     figure = plt.figure(figsize=(12, 4.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(0.75, 2), squeeze=False)[0]
     for ax, (kind, image) in zip(left.subplots(2, 2).flat, result.textures.items(), strict=True):
-        ax.imshow(image, cmap="gray")
+        ax.imshow(image.numpy(), cmap="gray")
         ax.set(xticks=[], yticks=[])
         ax.set_title(kind, fontsize=10)
     first, second = right.subplots(1, 2)

@@ -36,7 +36,9 @@ def blank(real: Tensor | None, v: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, like: Tensor) -> Tensor:
-    """`x` written out in the memory format of `like`."""
+    """`x` written out in the memory format of `like`; inside vmap as it is, where a tensor cannot be asked for its own."""
+    if torch._C._functorch.is_batchedtensor(x) or torch._C._functorch.is_batchedtensor(like):
+        return x
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous():
         return x.contiguous(memory_format=torch.channels_last)
     if (

@@ -80,7 +80,4 @@ def windowed(x: Tensor, dim: int, width: int, stride: int) -> list[Tensor]:
 
 def stored_as(grid: Grid, x: Tensor) -> Tensor:
     """`x` in the dtype and the memory format of the grid's values."""
-    x = x.to(grid.values.dtype)
-    if torch._C._functorch.is_batchedtensor(x) or torch._C._functorch.is_batchedtensor(grid.values):
-        return x  # inside vmap a tensor cannot be asked for its memory format
-    return as_stored(x, grid.values)
+    return as_stored(x.to(grid.values.dtype), grid.values)
