@@ -36,9 +36,18 @@ def check_values() -> Iterator[None]:
 def may_read(tensor: Tensor) -> bool:
     """Whether the values of a tensor may be looked at: not while tracing, and without a hidden synchronisation."""
     traced = torch.compiler.is_compiling() or isinstance(tensor, FakeTensor)
-    if traced or torch._C._functorch.is_batchedtensor(tensor):
+    if traced or batched(tensor):
         return False
     return tensor.device.type == "cpu" or _on_every_device.get()
+
+
+def batched(tensor: Tensor) -> bool:
+    """Whether a tensor is one of many inside vmap, under whatever other transforms."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
 
 
 def shape(tensor: Tensor) -> str:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from polypool import _checks
+
 
 def real_places(mask: Tensor | None, weight: Tensor | None) -> Tensor | None:
     """`(B, N, 1)` bool, the places that are neither padding nor of weight 0; None when there is no padding.
@@ -36,8 +38,8 @@ def blank(real: Tensor | None, v: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, like: Tensor) -> Tensor:
-    """`x` written out in the memory format of `like`; inside vmap as it is, where a tensor cannot be asked for its own."""
-    if torch._C._functorch.is_batchedtensor(x) or torch._C._functorch.is_batchedtensor(like):
+    """`x` written out in the memory format of `like`; inside vmap as it is, since there none can be asked for its own."""
+    if _checks.batched(x) or _checks.batched(like):
         return x
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous():
         return x.contiguous(memory_format=torch.channels_last)
