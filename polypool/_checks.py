@@ -43,6 +43,8 @@ def may_read(tensor: Tensor) -> bool:
 
 def batched(tensor: Tensor) -> bool:
     """Whether a tensor is one of many inside vmap, under whatever other transforms."""
+    if torch.compiler.is_compiling():
+        return False
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         if torch._C._functorch.is_batchedtensor(tensor):
             return True

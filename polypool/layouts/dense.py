@@ -38,7 +38,7 @@ def blank(real: Tensor | None, v: Tensor) -> Tensor:
 
 
 def as_stored(x: Tensor, like: Tensor) -> Tensor:
-    """`x` written out in the memory format of `like`; inside vmap as it is, since there none can be asked for its own."""
+    """`x` written out in the memory format of `like`; inside vmap, where that cannot be asked for, as it is."""
     if _checks.batched(x) or _checks.batched(like):
         return x
     if like.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous():

@@ -46,7 +46,9 @@ class AttentionPool(Pooling):
             self.score: nn.Module = nn.Linear(channels, heads, bias=False)
         else:
             width = count(hidden, "hidden")
-            self.score = nn.Sequential(nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, heads, bias=False))
+            self.score = nn.Sequential(
+                nn.Linear(channels, width), nn.Tanh(), nn.Linear(width, heads, bias=False)
+            )
 
     def reduce(self, cells: Cells) -> Tensor:
         return cells.attend(run(self.score, cells.rows), cells.rows)

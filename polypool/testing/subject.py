@@ -82,7 +82,9 @@ def subject_of(
     level: Literal["quick", "full"] = "quick",
 ) -> Subject:
     """Builds the operator where a class or a name is given, and randomises a copy of its parameters."""
-    pool, label = built(pooling, channels or CHANNELS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # the same parameters every time, from a generator that is put back
+        pool, label = built(pooling, channels or CHANNELS)
     if channels is None:
         channels = getattr(pool, "channels", None) or CHANNELS
     pool = randomised(pool)

@@ -58,8 +58,8 @@ def check_pooling(
         True
     """
     chosen = select(only, level)
-    subject = subject_of(pooling, oracle=oracle, channels=channels, level=level)
     with surroundings_kept():
+        subject = subject_of(pooling, oracle=oracle, channels=channels, level=level)
         report = Report(subject.label, tuple(check(subject) for check in chosen))
     if raise_on_failure and not report.ok:
         raise ConformanceError(report)

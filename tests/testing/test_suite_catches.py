@@ -99,6 +99,7 @@ def test_nothing_of_the_callers_changes() -> None:
     before = {key: tensor.clone() for key, tensor in pool.state_dict().items()}
     state = torch.random.get_rng_state()
     check_pooling(pool, channels=6, only=("matches_oracle", "to_dtype", "deterministic"))
+    check_pooling("attention", only="out_channels")
     check_pooling(AddsNoise, only="deterministic", raise_on_failure=False)
     assert torch.equal(torch.random.get_rng_state(), state)
     for key, tensor in pool.state_dict().items():

@@ -24,17 +24,24 @@ def power_mean(cells: Cells, v: Tensor, p: float | Tensor, signed: bool = False)
     largest = cells.best(size.detach())
     # Zero and infinity cannot divide: an all-zero cell divides by 1, an infinite one counts its infinite members.
     scale = torch.where((largest == 0) | largest.isinf(), torch.ones_like(largest), largest)
-    ratio = size / cells.expand(scale)
     infinite = cells.expand(largest).isinf()
-    ratio = torch.where(infinite, size.isinf().to(ratio.dtype), ratio)
-    # x^p has a derivative at 0 only for p >= 1, and with respect to p it has log(0): there 0 is a constant.
-    zero = ratio < torch.finfo(ratio.dtype).tiny
-    powers = raised(
-        torch.where(zero, torch.ones_like(ratio), ratio), p if isinstance(p, float) else cells.expand(p)
-    )
-    powers = torch.where(zero, torch.zeros_like(ratio), powers)
+
+    def share(x: Tensor) -> Tensor:
+        return torch.where(infinite, size.isinf().to(x.dtype), x / cells.expand(scale))
+
+    if isinstance(p, float) and p == 2.0 and not signed:
+        powers = share(v) * share(v)  # smooth at 0, where |v| has a kink
+    else:
+        powers = _powers(share(size), p if isinstance(p, float) else cells.expand(p))
     back = torch.where(largest.isinf(), largest, scale)
     if not signed:
         return back * root(cells.mean(powers), p)
     mean = cells.mean(powers * v.sign())
     return back * mean.sign() * root(mean.abs(), p)
+
+
+def _powers(x: Tensor, p: float | Tensor) -> Tensor:
+    """`x ** p` for x >= 0, a constant at 0: its derivative there is finite for p >= 1 alone, and with p it has log(0)."""
+    zero = x < torch.finfo(x.dtype).tiny
+    powers = raised(torch.where(zero, torch.ones_like(x), x), p)
+    return torch.where(zero, torch.zeros_like(x), powers)
