@@ -41,7 +41,7 @@ def power_mean(cells: Cells, v: Tensor, p: float | Tensor, signed: bool = False)
 
 
 def _powers(x: Tensor, p: float | Tensor) -> Tensor:
-    """`x ** p` for x >= 0, a constant at 0: its derivative there is finite for p >= 1 alone, and with p it has log(0)."""
+    """`x ** p` for x >= 0, a constant at 0: its derivative there may be infinite, and the one of p has log(0)."""
     zero = x < torch.finfo(x.dtype).tiny
     powers = raised(torch.where(zero, torch.ones_like(x), x), p)
     return torch.where(zero, torch.zeros_like(x), powers)
