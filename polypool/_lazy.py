@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 T = TypeVar("T")
 
@@ -25,8 +26,40 @@ class lazy(Generic[T]):  # noqa: N801 - used as a decorator, like `property`
     def __get__(self, instance: object | None, owner: type) -> "T | lazy[T]":
         if instance is None:
             return self
-        value = self.compute(instance)
         # A value kept while tracing would be a graph output, and the next call would recompile.
-        if not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return self.compute(instance)
+        value = self.evaluate(instance)
+        if self.lasts(value):
             instance.__dict__[self.name] = value
         return value
+
+    def evaluate(self, instance: object) -> T:
+        """The value, for whoever asked."""
+        return self.compute(instance)
+
+    def lasts(self, value: T) -> bool:
+        """Whether the value may serve the next who asks."""
+        return True
+
+
+class kept(lazy[T]):  # noqa: N801
+    """A `lazy` property of something that outlives a call, such as the structure of a layout.
+
+    It must serve every later use: it is made as an ordinary tensor even where inference mode is on, whose tensors
+    no gradient can go through, and it is not kept when it belongs to a trace or a transform.
+    """
+
+    def evaluate(self, instance: object) -> T:
+        if not torch.is_inference_mode_enabled():
+            return self.compute(instance)
+        with torch.inference_mode(False), torch.no_grad():
+            return self.compute(instance)
+
+    def lasts(self, value: T) -> bool:
+        tensors = [value, *vars(value).values()] if hasattr(value, "__dict__") else [value]
+        return not any(isinstance(t, torch.Tensor) and _passing(t) for t in tensors)
+
+
+def _passing(tensor: torch.Tensor) -> bool:
+    return isinstance(tensor, FakeTensor) or torch._C._functorch.is_functorch_wrapped_tensor(tensor)

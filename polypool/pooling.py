@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from polypool.card import PropertyCard
 from polypool.cells import Cells, Count, Mass, Statistic
 from polypool.cells import merge as merge_states
-from polypool.cells.statistics import ALL, Found
+from polypool.cells.statistics import ALL, Found, closure
 from polypool.layouts import Layout, as_layout
 
 
@@ -51,7 +51,8 @@ class Pooling(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.card = PropertyCard(cls.__name__, **derived(cls))
+        # What restricts the operator it is derived from restricts it too.
+        cls.card = replace(cls.card, name=cls.__name__, **derived(cls))
 
     def finish(self, s: Mapping[Statistic, Tensor]) -> Tensor:
         """The pooled rows `(num_cells, C_out)` from the statistics, `(num_cells, C)` each. Finite in empty cells."""
@@ -126,16 +127,22 @@ class Pooling(nn.Module):
     def merge(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The state of two disjoint parts of the same cells. Exact, associative and commutative, to rounding."""
         self._require_stats("merge")
+        self._require_state(a)
+        self._require_state(b)
         return merge_states(a, b)
 
     def finalize(self, state: Mapping[str, Tensor]) -> Tensor:
         """The pooled rows `(num_cells, C_out)` of a state, in its dtype; an empty cell gives 0."""
         self._require_stats("finalize")
+        self._require_state(state)
         found: Found = {statistic: state[statistic.key] for statistic in ALL if statistic.key in state}
         pooled = self.finish(found)
         return torch.where(state["n"] > 0, pooled, torch.zeros_like(pooled))
 
     def _require(self, layout: Layout) -> None:
+        given: object = layout
+        if not isinstance(given, Layout):
+            raise TypeError(f"expected a layout; found {type(given).__name__}. Make one with as_layout.")
         refusal = self.card.refusal(layout.kind, layout.weighted)
         if refusal is not None:
             raise NotImplementedError(refusal)
@@ -145,8 +152,16 @@ class Pooling(nn.Module):
                 f"{layout.channels}. Build it with channels={layout.channels}."
             )
 
+    def _require_state(self, state: Mapping[str, Tensor]) -> None:
+        needed = {statistic.key for statistic in closure((Count(), Mass(), *self.stats))}
+        if set(state) != needed:
+            raise ValueError(
+                f"a state of {self.card.name} must hold {', '.join(sorted(needed))}; found "
+                f"{', '.join(sorted(state)) or 'nothing'}. Make it with the state method of this pooling."
+            )
+
     def _require_stats(self, verb: str) -> None:
-        if not self.stats:
+        if not self.card.decomposable:
             raise NotImplementedError(
                 f"{self.card.name} has no {verb}: it is not decomposable; card.decomposable tells."
             )
@@ -157,9 +172,18 @@ def derived(cls: type[Pooling]) -> dict[str, Any]:
     doc = (getdoc(cls) or "").strip().split("\n\n")[0].replace("\n", " ")
     return {
         "summary": "" if cls.__doc__ is None else doc,
-        "decomposable": bool(cls.stats),
-        "has_weights": cls.weigh is not Pooling.weigh,
+        "decomposable": bool(cls.stats) and _in_force(cls, "stats"),
+        "has_weights": cls.weigh is not Pooling.weigh and _in_force(cls, "weigh"),
     }
+
+
+def _in_force(cls: type[Pooling], attribute: str) -> bool:
+    """Whether no class derived from the one that defines the attribute has replaced `reduce`."""
+
+    def place(name: str) -> int:
+        return next(i for i, each in enumerate(cls.__mro__) if name in vars(each))
+
+    return place(attribute) <= place("reduce")
 
 
 def restated(card: PropertyCard, **changes: Any) -> PropertyCard:

@@ -59,6 +59,8 @@ def register(
         raise TypeError(f"aliases must be a sequence of names or a mapping; found the string {aliases!r}.")
     for each in (name, *aliases):
         _require_plain(each)
+    if isinstance(layouts, str):
+        raise TypeError(f"layouts must be a sequence of names; found the string {layouts!r}.")
     kinds = tuple(layouts)
     for kind in kinds:
         _require_kind(kind)

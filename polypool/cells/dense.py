@@ -5,6 +5,7 @@ from torch import Tensor
 
 from polypool._lazy import lazy
 from polypool.cells.cells import Cells
+from polypool.ops.elementwise import safe
 
 
 def wide(values: Tensor) -> Tensor:
@@ -54,11 +55,14 @@ class Dense(Cells):
 
     def reduce_rows(self, how: str = "sum") -> Tensor:
         """Without padding and weights one torch operation: it is already at the limit."""
-        if self.weight is None and not self.can_be_empty:
-            if _one_number(self.rows):
-                return _sum(self.rows) / (self.rows.shape[-2] if how == "mean" else 1)
-            return self.rows.sum(-2) if how == "sum" else self.rows.mean(-2)
-        return super().reduce_rows(how)  # type: ignore[arg-type]
+        if self.weight is not None:
+            return super().reduce_rows(how)  # type: ignore[arg-type]
+        if self.can_be_empty or _one_number(self.values):
+            total = _sum(self.rows)  # which are 0 at padding
+            return total if how == "sum" else total / safe(self.mass)
+        # Half precision is widened on the way, without a copy.
+        dtype = torch.promote_types(self.values.dtype, torch.float32)
+        return self.values.sum(-2, dtype=dtype) if how == "sum" else self.values.mean(-2, dtype=dtype)
 
     def expand(self, y: Tensor) -> Tensor:
         places = self.values.shape[1]

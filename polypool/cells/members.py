@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from polypool._lazy import lazy
+from polypool._lazy import kept
 
 
 class Members:
@@ -36,28 +36,28 @@ class Members:
         """The number of cells, with one more to throw away what is in no cell."""
         return self.num_cells + 1 if self.partial else self.num_cells
 
-    @lazy
+    @kept
     def real(self) -> Tensor | None:
         """`(M,)` bool, which memberships are in a cell; None when all are."""
         return self.cell < self.num_cells if self.partial else None
 
-    @lazy
+    @kept
     def counts(self) -> Tensor:
         """`(bins,)` int64, how many members each cell has; the last may be the bin of those in no cell."""
         zeros = torch.zeros(self.bins, dtype=torch.int64, device=self.cell.device)
         return zeros.index_add(0, self.cell, torch.ones_like(self.cell))
 
-    @lazy
+    @kept
     def starts(self) -> Tensor:
         """`(bins,)` int64, where each cell begins when members are listed cell by cell."""
         return self.counts.cumsum(0) - self.counts
 
-    @lazy
+    @kept
     def order(self) -> Tensor | None:
         """`(M,)` int64, the memberships listed cell by cell, stable; None when they already are."""
         return None if self.sorted else self.cell.argsort(stable=True)
 
-    @lazy
+    @kept
     def positions(self) -> Tensor:
         """`(M,)` int64, the place of each member in its cell, from 0, in the order of the elements."""
         places = torch.arange(self.cell.shape[0], device=self.cell.device)

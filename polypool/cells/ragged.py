@@ -60,6 +60,9 @@ class Ragged(Cells):
         return segments.argbest(v, self.members.cell, self.members.bins)[: self.members.num_cells]
 
     def at(self, v: Tensor, index: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            # One more row, for what is empty: a program must not depend on whether there are members at all.
+            return torch.cat([v, v.new_zeros((1, v.shape[1]))]).gather(0, index.clamp(max=v.shape[0]))
         if v.shape[0] == 0:
             return self.total(v)
         picked = v.gather(0, index.clamp(max=v.shape[0] - 1))
@@ -96,6 +99,10 @@ class Soft(Ragged):
         """
         x = wide(self.values)
         assignment = self.assignment.to(x.dtype)
+        # What is in no cluster must not decide how the others are added up.
+        x = torch.where(
+            (assignment > 0).any(1, keepdim=True), x, torch.zeros((), dtype=x.dtype, device=x.device)
+        )
         if self.graph is None and _checks.may_read(x) and bool(x.isfinite().all()):
             share = torch.where(assignment > 0, assignment, torch.zeros_like(assignment))
             with torch.autocast(x.device.type, enabled=False):

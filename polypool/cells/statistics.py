@@ -96,6 +96,9 @@ class CentralMoment(Statistic):
 
     def measure(self, cells: Cells, found: Found) -> Tensor:
         deviation = cells.rows - cells.expand(found[Mean()])
+        if self.power > 2:
+            # The mean is rounded, which the variance sees squared and the third moment as it is.
+            deviation = deviation - cells.expand(cells.mean(deviation))
         squared = deviation * deviation
         return cells.mean(
             squared if self.power == 2 else squared * (deviation if self.power == 3 else squared)

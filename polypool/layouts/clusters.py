@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Members, Ragged, Soft
 from polypool.layouts.nodes import graph_of_each
 from polypool.layouts.ragged import RaggedLayout, discard
@@ -87,7 +87,7 @@ class Clusters(RaggedLayout):
         graphs = torch.arange(self.num_graphs, device=self.values.device)
         return graphs[:, None].expand(-1, self.num_clusters).flatten()
 
-    @lazy
+    @kept
     def members(self) -> Members:
         """The memberships; those of a soft assignment element by element."""
         if self.soft:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Dense
 from polypool.layouts.dense import as_stored, blank, count, flat_weight, real_places
 from polypool.layouts.layout import Layout
@@ -73,7 +73,7 @@ class Grid(Layout):
     def _channel_dim(self) -> int:
         return -1 if self.channels_last else 1
 
-    @lazy
+    @kept
     def _real(self) -> Tensor | None:
         return real_places(self.mask, self.weight)
 
@@ -97,7 +97,7 @@ class Grid(Layout):
     def collect(self, v: Tensor) -> Tensor:
         return self._shaped(blank(self._real, v))
 
-    def lift(self, y: Tensor) -> Tensor:
+    def _lift(self, y: Tensor) -> Tensor:
         return as_stored(self._broadcast(y), self.values)
 
     def scale(self, y: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """What every layout is: values, the cells they belong to, and the way back to the shape of the values."""
 
-import copy
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
@@ -41,7 +40,23 @@ class Layout(ABC):
             lambda leaves, context: _unflatten(cls, leaves, context),
             flatten_with_keys_fn=_flatten_with_keys,
             serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
+            to_dumpable_context=cls._to_json,
+            from_dumpable_context=cls._from_json,
         )
+        torch.serialization.add_safe_globals([cls])  # tensors and plain settings, nothing that could run
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was given; what was computed from it is computed again."""
+        return {name: getattr(self, name) for name in (*_tensor_names(type(self)), *self.settings)}
+
+    @classmethod
+    def _to_json(cls, context: tuple[Any, ...]) -> list[Any]:
+        """The settings as JSON, for programs that are exported with a layout as input and saved."""
+        return list(context)
+
+    @classmethod
+    def _from_json(cls, context: list[Any]) -> tuple[Any, ...]:
+        return tuple(context)
 
     @property
     @abstractmethod
@@ -90,13 +105,26 @@ class Layout(ABC):
             )
         return self.collect(v)
 
-    @abstractmethod
     def lift(self, y: Tensor) -> Tensor:
         """A vector per cell back to the elements: `(num_cells, c)` to the shape of the values with c channels.
 
         For disjoint cells each element gets its cell's vector; for overlapping or soft ones the weighted adjoint of
-        sum. Padding gets 0.
+        sum. Padding gets 0. What `arrange` gives is taken as well.
+
+        Raises:
+            ValueError: `y` has another number of cells.
         """
+        rows = self.rows_of(_checks.tensor(y, "y"))
+        if rows.dim() != 2 or rows.shape[0] != self.num_cells:
+            raise ValueError(
+                f"y must have shape (num_cells, c) with num_cells = {self.num_cells}; found {_checks.shape(y)}. "
+                "Pool this layout to get one row for each of its cells."
+            )
+        return self._lift(rows)
+
+    @abstractmethod
+    def _lift(self, y: Tensor) -> Tensor:
+        """`lift` of one row per cell."""
 
     def arrange(self, y: Tensor) -> Tensor:
         """Pooled cells `(num_cells, c)` in the shape that the user expects of this layout."""
@@ -131,8 +159,11 @@ class Layout(ABC):
                 f"found {tuple(values.shape)}. Make a new layout for another structure."
             )
         _checks.same_device(values, "values", self.values)
-        other = copy.copy(self)
-        other.values = values
+        tensors = {name: getattr(self, name) for name in _tensor_names(type(self))} | {"values": values}
+        other: Self = _rebuild(type(self), tensors, {name: getattr(self, name) for name in self.settings})
+        if not torch.compiler.is_compiling():  # where nothing is kept
+            for name, computed in vars(self).items():
+                vars(other).setdefault(name, computed)
         return other
 
     @property
@@ -142,6 +173,8 @@ class Layout(ABC):
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """`Tensor.to` for the whole layout: a dtype changes the values alone, never masks, indices or weights."""
         device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype in (torch.bool, *_checks.INTEGERS):
+            raise TypeError(f"dtype must be floating; found {dtype}. The values of a layout are.")
         moved: dict[str, Any] = {}
         for name in _tensor_names(type(self)):
             tensor = getattr(self, name)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Members
 from polypool.layouts.ragged import RaggedLayout, discard
 
@@ -64,7 +64,7 @@ class Nodes(RaggedLayout):
         graphs = None if batch is None else getattr(data, "num_graphs", None)
         return cls(values, batch, graphs, weight=weight)
 
-    @lazy
+    @kept
     def members(self) -> Members:
         """The graph of each node."""
         if self.batch is None:

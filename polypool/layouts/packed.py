@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Members
 from polypool.layouts.ragged import RaggedLayout, discard
 
@@ -81,7 +81,7 @@ class Packed(RaggedLayout):
         lengths = torch.tensor([one.shape[0] for one in listed], device=listed[0].device)
         return cls.from_lengths(torch.cat(listed), lengths, weight=weight)
 
-    @lazy
+    @kept
     def members(self) -> Members:
         """The cell of each element, by its place among the offsets."""
         elements, cells = self.values.shape[0], self.offsets.shape[0] - 1

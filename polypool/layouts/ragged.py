@@ -5,9 +5,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Members, Ragged
 from polypool.layouts.layout import Layout
+from polypool.ops import segments
 
 
 class RaggedLayout(Layout):
@@ -61,11 +62,11 @@ class RaggedLayout(Layout):
     def collect(self, v: Tensor) -> Tensor:
         return self._shaped(self._gathered(v))
 
-    def lift(self, y: Tensor) -> Tensor:
+    def _lift(self, y: Tensor) -> Tensor:
         members = self.members
         if members.partial:
             y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
-        spread = y.index_select(0, members.cell)
+        spread = segments.expand(y, members.cell)
         weight = self._member_weight
         if weight is not None and not self.disjoint:
             spread = spread * weight[:, None].to(y.dtype)
@@ -73,7 +74,7 @@ class RaggedLayout(Layout):
                 spread = torch.where(members.real[:, None], spread, torch.zeros_like(spread))
         return self._shaped(self._gathered(spread))
 
-    @lazy
+    @kept
     def _real_elements(self) -> Tensor | None:
         members = self.members
         if members.real is None and members.element is None:

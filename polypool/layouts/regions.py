@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from polypool.cells import Dense
+from polypool.cells.dense import wide
 from polypool.layouts.dense import as_stored
 from polypool.layouts.layout import Layout
 
@@ -99,6 +100,9 @@ class Bins:
         return Intervals(length, count, width, places.clamp(max=length - 1), share, False, False)
 
 
+torch.serialization.add_safe_globals([Windows, Bins])  # tuples of ints
+
+
 class Regions(Layout):
     """The windows or bins of a grid, made by `Grid.windows` and `Grid.bins`: B x prod(S_out) cells."""
 
@@ -113,6 +117,17 @@ class Regions(Layout):
         self.channels_last = grid.channels_last
         self.rule = rule
         self._intervals()  # raises now, not at the first use
+
+    @classmethod
+    def _to_json(cls, context: tuple[Any, ...]) -> list[Any]:
+        channels_last, rule = context
+        return [channels_last, type(rule).__name__, [list(sizes) for sizes in astuple(rule)]]
+
+    @classmethod
+    def _from_json(cls, context: list[Any]) -> tuple[Any, ...]:
+        channels_last, name, sizes = context
+        rule: type[Windows | Bins] = {"Windows": Windows, "Bins": Bins}[name]
+        return channels_last, rule(*map(tuple, sizes))
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -148,7 +163,8 @@ class Regions(Layout):
         cuts = self._intervals()
         values = self.values if self.channels_last else self.values.movedim(1, -1)
         real, weight = self._real(cuts), self._weight(cuts)
-        return Dense(self._take(values, cuts), real, weight)
+        # Wide before an element is copied to several windows: half precision would add up its gradients.
+        return Dense(self._take(wide(values), cuts), real, weight)
 
     @property
     def counts(self) -> Tensor:
@@ -182,9 +198,8 @@ class Regions(Layout):
         kept = v if real is None else torch.where(real, v, torch.zeros_like(v))
         return self._give(kept, cuts)
 
-    def lift(self, y: Tensor) -> Tensor:
+    def _lift(self, y: Tensor) -> Tensor:
         cuts = self._intervals()
-        y = self.rows_of(y)
         places = 1
         for cut in cuts:
             places = places * cut.width

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Members
 from polypool.layouts.ragged import RaggedLayout, discard
 
@@ -72,7 +72,7 @@ class Spans(RaggedLayout):
         made.separate = total == 0 or int(made.element.bincount().max()) <= 1
         return made
 
-    @lazy
+    @kept
     def members(self) -> Members:
         cell = self.cell
         partial = self.absent is not None

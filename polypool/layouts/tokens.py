@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polypool import _checks
-from polypool._lazy import lazy
+from polypool._lazy import kept
 from polypool.cells import Dense
 from polypool.layouts.dense import blank, count, flat_weight, real_places
 from polypool.layouts.layout import Layout
@@ -70,7 +70,7 @@ class Tokens(Layout):
     def num_cells(self) -> int:
         return self.values.shape[0]
 
-    @lazy
+    @kept
     def _real(self) -> Tensor | None:
         return real_places(self.mask, self.weight)
 
@@ -93,7 +93,7 @@ class Tokens(Layout):
     def collect(self, v: Tensor) -> Tensor:
         return blank(self._real, v)
 
-    def lift(self, y: Tensor) -> Tensor:
+    def _lift(self, y: Tensor) -> Tensor:
         spread = y.unsqueeze(1).expand(-1, self.values.shape[1], -1)
         return blank(self._real, spread).contiguous()
 

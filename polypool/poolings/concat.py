@@ -79,12 +79,14 @@ class Concat(Pooling):
             if isinstance(part, Concat):
                 results.append(part._joined(cells, found))
             else:
-                results.append(part.finish(found) if part.stats else part.reduce(cells))
+                results.append(part.finish(found) if part.card.decomposable else part.reduce(cells))
         return torch.cat(results, dim=-1)
 
     def _union(self) -> tuple[Statistic, ...]:
-        own = (part._union() if isinstance(part, Concat) else part.stats for part in self.parts)
-        return closure(statistic for each in own for statistic in each)
+        own: list[Statistic] = []
+        for part in self.parts:
+            own += part._union() if isinstance(part, Concat) else part.stats if part.card.decomposable else ()
+        return closure(own)
 
     def out_channels(self, in_channels: int) -> int:
         return sum(part.out_channels(in_channels) for part in self.parts)

@@ -15,7 +15,8 @@ class MomentsPool(Pooling):
     """Mean, standard deviation, skewness and kurtosis, one block of channels each.
 
     `skewness = m3 / m2^1.5` and `kurtosis = m4 / m2^2` (3 for a normal distribution, not the excess), of the
-    population. Where the variance is 0 both are 0, with gradient 0.
+    population. Where the variance is 0, or nothing but the rounding of the mean, deviation and both are 0, with
+    gradient 0.
 
     Shapes:
         `(num_cells, 4 C)` from values with C channels.
@@ -29,11 +30,16 @@ class MomentsPool(Pooling):
     stats = (Mean(), M2(), M3(), M4())
 
     def finish(self, s: Mapping[Statistic, Tensor]) -> Tensor:
-        deviation = root(s[M2()])
+        mean, variance = s[Mean()], s[M2()]
+        # A constant's mean is rounded, and what is left of it has a shape that means nothing.
+        rounding = (4 * torch.finfo(mean.dtype).eps * mean.detach()).square()
+        variance = torch.where(variance <= rounding, torch.zeros_like(variance), variance)
+        deviation = root(variance)
+        constant = variance == 0
         # Divided one factor at a time: the square of a small variance is 0 in float32 before the variance is.
-        skewness = s[M3()] / safe(s[M2()]) / safe(deviation)
-        kurtosis = s[M4()] / safe(s[M2()]) / safe(s[M2()])
-        return torch.cat([s[Mean()], deviation, skewness, kurtosis], dim=-1)
+        skewness = s[M3()].masked_fill(constant, 0) / safe(variance) / safe(deviation)
+        kurtosis = s[M4()].masked_fill(constant, 0) / safe(variance) / safe(variance)
+        return torch.cat([mean, deviation, skewness, kurtosis], dim=-1)
 
     def out_channels(self, in_channels: int) -> int:
         return 4 * in_channels

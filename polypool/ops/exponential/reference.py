@@ -17,8 +17,14 @@ def softmax(cells: Cells, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
     The temperature divides after the largest is taken away: before, the quotient could overflow.
     """
     below, _ = _below_the_largest(cells, scores)
-    t = cells.expand(cells.per_cell(t)) if isinstance(t, Tensor) else _in_range(t, scores)
-    raised = cells.clean((cells.clean(below) / t).exp())
+    below = cells.clean(below)
+    if isinstance(t, Tensor):
+        # Infinitely far below, a member counts for nothing at any t: 0 times infinity must not become its gradient.
+        far = below.isinf()
+        raised = (below.masked_fill(far, 0.0) / cells.expand(cells.per_cell(t))).exp().masked_fill(far, 0.0)
+    else:
+        raised = (below / _in_range(t, scores)).exp()
+    raised = cells.clean(raised)
     return cells.normalise(raised)
 
 

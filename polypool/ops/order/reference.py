@@ -32,6 +32,7 @@ def top(cells: Cells, k: int) -> Tensor:
 
 def quantile_density(cells: Cells, q: float) -> Tensor:
     """Linear between the two ranks around `q (n - 1)`."""
+    _require_no_weights(cells)
     rank = cells.rank(cells.rows)
     place = q * (cells.n - 1).clamp(min=0).double()
     below = place.floor()
@@ -44,6 +45,7 @@ def quantile_density(cells: Cells, q: float) -> Tensor:
 
 def trimmed_density(cells: Cells, t: float) -> Tensor:
     """The mean without `floor(t n)` members at each end."""
+    _require_no_weights(cells)
     rank = cells.rank(cells.rows)
     cut = (t * cells.n.double()).floor().to(torch.int64)
     kept = (rank >= cells.expand(cut)) & (rank < cells.expand(cells.n - cut))
@@ -52,9 +54,18 @@ def trimmed_density(cells: Cells, t: float) -> Tensor:
 
 def top_density(cells: Cells, k: int) -> Tensor:
     """The mean of the `min(k, n)` largest. Ranked from the top, so that ties go to the first member."""
+    _require_no_weights(cells)
     rank = cells.rank(-cells.rows)
     kept = (rank >= 0) & (rank < k)
     return _marked(cells, cells.normalise(kept.to(cells.rows.dtype)))
+
+
+def _require_no_weights(cells: Cells) -> None:
+    if cells.weight is not None:
+        raise NotImplementedError(
+            "order statistics have no one weighted form; these cells have weights. Register the operator with "
+            "takes_weights=False, and such layouts are refused by name."
+        )
 
 
 def _marked(cells: Cells, density: Tensor) -> Tensor:
