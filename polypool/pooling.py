@@ -161,7 +161,7 @@ class Pooling(nn.Module):
             )
 
     def _require_stats(self, verb: str) -> None:
-        if not self.card.decomposable:
+        if not (self.stats and self.card.decomposable):
             raise NotImplementedError(
                 f"{self.card.name} has no {verb}: it is not decomposable; card.decomposable tells."
             )
