@@ -73,7 +73,7 @@ format: $(DEV)
 format-check: $(DEV)
 	$(PY) -m ruff format --check .
 
-types: $(DEV)
+types: $(DEV) $(DOCS)
 	$(PY) -m mypy
 
 docs: $(DOCS)

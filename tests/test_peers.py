@@ -61,8 +61,6 @@ def note(record: Note, peer: str, wrong: bool) -> None:
     record(peer, "wrong" if wrong else "right")
 
 
-# --- sentence-transformers -----------------------------------------------------------------------------------------
-
 states = normal(3, 5, 4, dtype=torch.float32)
 mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 0, 0, 0, 0]])
 
@@ -175,9 +173,6 @@ def test_sentence_transformers_include_prompt_false(mode: str) -> None:
     )
 
 
-# --- recipes of embedding models -----------------------------------------------------------------------------------
-
-
 def test_gritlm_empty_row() -> None:
     """Instructions are masked out, and a text of nothing else is a division by 0 there."""
     empty = torch.zeros(1, 5, dtype=torch.long)
@@ -206,9 +201,6 @@ def test_tevatron_left_padding_decided_per_batch() -> None:
             close(pooled, alone, f"{mode}, row by row")
     last = pp.build("lasttoken")(states, mask=mixed)
     identical(last, torch.stack([states[0, 4], states[1, 4], states[2, 1]]), "last tokens")
-
-
-# --- PyG -----------------------------------------------------------------------------------------------------------
 
 
 def test_pyg_variance_of_large_mean(aggr: Any, record_property: Note) -> None:
@@ -324,9 +316,6 @@ def test_tgp_unknown_settings() -> None:
         pp.build("mean", cached=True)
     with pytest.raises(TypeError, match="no setting 'q'; its settings are: k"):
         pp.build("top_k", q=0.1)
-
-
-# --- images --------------------------------------------------------------------------------------------------------
 
 
 def test_timm_attention_blocks_are_built_and_run() -> None:
@@ -463,9 +452,6 @@ def test_adaptive_avg_pool_uneven_exports() -> None:
     close(exported(x[:1]), InBins()(x[:1]), "exported")
 
 
-# --- bags and speech -----------------------------------------------------------------------------------------------
-
-
 def test_torchmil_empty_bag() -> None:
     """One empty bag zeroes the whole batch there."""
     bags, real = normal(3, 4, 6), torch.tensor([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
@@ -492,8 +478,6 @@ def test_attentive_statistics_std_cancels() -> None:
     half = pool(pp.Tokens(x.half()))[:, 4:]
     close(half, x.half().double().std(1, correction=0), "float16 input")
 
-
-# --- attribution ---------------------------------------------------------------------------------------------------
 
 DEGREE_1 = [name for name in pp.names() if pp.card(name).homogeneity == 1]
 

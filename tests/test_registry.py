@@ -66,9 +66,6 @@ def fresh() -> type[pp.Pooling]:
     return Range
 
 
-# --- names and cards -----------------------------------------------------------------------------------------------
-
-
 def test_names() -> None:
     assert set(FIRST) <= set(pp.names())
     assert list(pp.names()) == sorted(pp.names())
@@ -176,9 +173,6 @@ def test_concat_is_listed_where_it_is_asked_for() -> None:
     assert card.name == "concat"
 
 
-# --- build ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", FIRST)
 def test_every_name_builds_with_channels_alone(name: str) -> None:
     pool = pp.build(name, channels=6).double()
@@ -258,9 +252,6 @@ def test_settings_that_are_missing() -> None:
         TypeError, match=re.escape("attention needs channels: build('attention', channels=...)")
     ):
         pp.build("attention")
-
-
-# --- register ------------------------------------------------------------------------------------------------------
 
 
 def test_an_operator_of_ones_own() -> None:
@@ -373,9 +364,6 @@ def test_a_class_that_is_not_registered_has_a_card_too() -> None:
     assert cls.card.decomposable
     assert cls.card.summary == "The largest minus the smallest."
     close(cls()(pp.Nodes(torch.tensor([[1.0], [4.0]]))), torch.tensor([[3.0]]), "range")
-
-
-# --- operators that define too little --------------------------------------------------------------------------------
 
 
 def test_what_a_subclass_has_to_define() -> None:

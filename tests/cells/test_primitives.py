@@ -26,9 +26,6 @@ def special(bag: Bag, seed: int = 0) -> Tensor:
     return numbers[chosen.clamp(max=len(numbers) - 1) % (7 if seed % 2 else 8)]
 
 
-# --- structure -----------------------------------------------------------------------------------------------------
-
-
 @every_bag
 def test_attributes(bag: Bag) -> None:
     cells = bag.cells
@@ -69,9 +66,6 @@ def test_positions_count_real_members_in_order(bag: Bag) -> None:
     assert found.shape == (*bag.shape, 1)
     for cell in bag.members:
         assert [int(found[at]) for at in cell] == list(range(len(cell)))
-
-
-# --- total and expand ----------------------------------------------------------------------------------------------
 
 
 @every_bag
@@ -155,9 +149,6 @@ def test_sums_of_float32_gradients_are_as_exact_as_the_sums() -> None:
         close(gradient, torch.full((1, 1), 50_000.0), type(cells).__name__)
 
 
-# --- best ----------------------------------------------------------------------------------------------------------
-
-
 def check_best(bag: Bag, v: Tensor) -> None:
     wanted = bag.loop(v, lambda x, w: x.max(0))
     v = v.clone().requires_grad_()
@@ -214,9 +205,6 @@ def test_at_reads_any_member(bag: Bag) -> None:
     assert bag.cells.argbest(v).dtype == torch.int64
 
 
-# --- rank ----------------------------------------------------------------------------------------------------------
-
-
 @every_bag
 @pytest.mark.parametrize("seed", range(4))
 def test_rank(bag: Bag, seed: int) -> None:
@@ -242,9 +230,6 @@ def test_choices_have_no_gradient(bag: Bag) -> None:
     v = bag.numbers(2).requires_grad_()
     assert not bag.cells.rank(v).requires_grad
     assert not bag.cells.argbest(v).requires_grad
-
-
-# --- transforms ----------------------------------------------------------------------------------------------------
 
 
 @every_bag

@@ -58,9 +58,6 @@ def agree(a: State, b: State, where: str) -> None:
         close(a[key].double(), b[key].double(), f"{where}, {key}")
 
 
-# --- one pass ------------------------------------------------------------------------------------------------------
-
-
 @every_bag
 def test_against_loops(bag: Bag) -> None:
     found = bag.cells.statistics(EVERYTHING)
@@ -94,9 +91,6 @@ def test_statistics_are_keys() -> None:
     assert {Mean(): 1}[Mean()] == 1
     assert len({Max(), Min(), Max()}) == 2
     assert M2() in (M2(),)
-
-
-# --- states --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("w", [None, weight], ids=["", "weights"])

@@ -166,9 +166,6 @@ def test_unweighted_dense_means_are_one_operation() -> None:
     assert type(Dense(x).reduce_rows("sum").grad_fn).__name__ == "SumBackward1"
 
 
-# --- helpers -------------------------------------------------------------------------------------------------------
-
-
 def test_safe_replaces_0_alone() -> None:
     found = safe(torch.tensor([0.0, -0.0, 1e-30, 0.5, -2.0, INF]))
     assert found.tolist() == [1.0, 1.0, float(torch.tensor(1e-30)), 0.5, -2.0, INF]

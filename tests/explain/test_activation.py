@@ -47,9 +47,6 @@ def last_bias(model: nn.Module) -> Tensor:
     return torch.zeros(CLASSES) if bias is None else bias.detach()
 
 
-# --- heads -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("head", LINEAR)
 def test_linear_heads(head: str) -> None:
     model, x = LINEAR[head](), image()
@@ -137,9 +134,6 @@ def test_every_held_normalisation_gives_the_same_logits(norm: Callable[..., Tens
     adds_up(class_activation_map(model, x, method="frozen"), logits_of(model, x))
 
 
-# --- tokens ------------------------------------------------------------------------------------------------------
-
-
 class Patches(nn.Module):
     """A transformer in miniature: patches, prefix tokens, a mean over some or all of them."""
 
@@ -183,9 +177,6 @@ def test_the_places_of_tokens_can_be_named() -> None:
         class_activation_map(model, x, grid=(8, 8))
     with pytest.raises(ValueError, match=r"grid must be \(8, 6\), the size of the map; found \(4, 7\)"):
         class_activation_map(LINEAR["mean"](), image(), grid=(4, 7))
-
-
-# --- arguments ---------------------------------------------------------------------------------------------------
 
 
 def test_targets() -> None:
@@ -289,9 +280,6 @@ def test_half_precision() -> None:
     found = class_activation_map(model, x)
     assert found.values.dtype == torch.float32
     close(found.values.sum((1, 2)) + found.error, found.score, tolerance=SINGLE)
-
-
-# --- nothing is left behind ----------------------------------------------------------------------------------------
 
 
 class Breaks(Exception):

@@ -28,9 +28,6 @@ def complete(found: Contributions, tolerance: float = 1e-5) -> bool:
     return bool((found.error.abs() <= tolerance * found.score.abs().clamp(min=1)).all())
 
 
-# --- by hand ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "expected", "score"),
     [
@@ -65,9 +62,6 @@ def test_soft_and_shared_elements_by_hand() -> None:
     close(found.values, torch.tensor([1.0, 12.0, 4.0]))
     close(found.score, torch.tensor([5.0, 12.0]))
     close(found.error, torch.zeros(2))
-
-
-# --- shapes, overlap, parts ------------------------------------------------------------------------------------
 
 
 def layouts() -> list[tuple[pp.Layout, tuple[int, ...]]]:
@@ -142,9 +136,6 @@ def test_one_direction_for_all_is_that_direction_for_each() -> None:
     close(one.values, each.values)
 
 
-# --- what the card promises --------------------------------------------------------------------------------------
-
-
 def test_exact_by_the_card() -> None:
     not_exact = {name for name in pp.names() if not is_exact(build(name))}
     assert {"logsumexp", "moments", "attentive_stats"} <= not_exact
@@ -185,9 +176,6 @@ def test_a_result_that_ignores_the_elements() -> None:
     found = contributions(Constant(), pp.Tokens(normal(2, 9, CHANNELS)), torch.ones(CHANNELS))
     close(found.values, torch.zeros(2, 9, dtype=torch.float64))
     close(found.error, found.score)
-
-
-# --- the contract ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", pp.names())
