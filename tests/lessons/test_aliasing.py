@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from polypool.cli.lesson import load
-
 LESSON = "aliasing"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # Over six seeds the consistency after one pixel has standard deviations of .021 (max), .011 (average), .004 (three

@@ -7,21 +7,10 @@ import pytest
 import torch
 
 import polypool as pp
-from polypool.cli.lesson import load
 
 LESSON = "any_input_size"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # Over eight seeds the accuracies below have standard deviations of 0.03 to 0.09; the bands are five standard errors

@@ -9,22 +9,11 @@ import pytest
 import torch
 
 import polypool as pp
-from polypool.cli.lesson import load
 
 LESSON = "audio"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
 POOLS = ("mean", "max", "attentive_stats")
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 def test_a_wav_file_is_one_that_others_read(lesson: ModuleType) -> None:

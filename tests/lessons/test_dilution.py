@@ -6,21 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from polypool.cli.lesson import load
-
 LESSON = "dilution"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # Over six seeds the areas under the curve have standard deviations of .0033 (mean), .0010 (max) and .0016 (top-9); the

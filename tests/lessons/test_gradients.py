@@ -6,21 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from polypool.cli.lesson import load
-
 LESSON = "gradients"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 def test_the_mean_is_dense_and_equal_and_the_maximum_has_one_winner(result: Any) -> None:

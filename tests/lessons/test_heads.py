@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from polypool.cli.lesson import load
-
 LESSON = "heads"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 def test_the_weights_of_the_claim(result: Any) -> None:

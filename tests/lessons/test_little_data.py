@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from polypool.cli.lesson import load
-
 LESSON = "little_data"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # Over five seeds an accuracy has a standard deviation of up to .11 with 20 digits and .08 with more. The bands are

@@ -6,22 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from polypool.cli.lesson import load
-
 LESSON = "maps_of_a_decision"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
 POOLS = ("mean", "max", "gem", "attention")
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 @pytest.mark.parametrize("pool", POOLS)

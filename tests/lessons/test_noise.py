@@ -5,21 +5,9 @@ from typing import Any
 
 import pytest
 
-from polypool.cli.lesson import load
-
 LESSON = "noise"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # A variance over n draws is known to a relative sqrt(2 / n): 2.2 % for 4000 draws, 3.2 % for 2000. The bands are four

@@ -7,21 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from polypool.cli.lesson import load
-
 LESSON = "translation"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 def test_convolutions_move_with_the_image_and_pooled_vectors_stay(lesson: ModuleType, result: Any) -> None:

@@ -6,21 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from polypool.cli.lesson import load
-
 LESSON = "what_order_forgets"
 # One worker measures for all tests of the page.
 pytestmark = pytest.mark.xdist_group(LESSON)
-
-
-@pytest.fixture(scope="module")
-def lesson() -> ModuleType:
-    return load(LESSON)
-
-
-@pytest.fixture(scope="module")
-def result(lesson: ModuleType) -> Any:
-    return lesson.measure()
 
 
 # Over 20 seeds the accuracies on digits have standard deviations of .026 (mean), .013 (mean+std), .012 (covariance) and
