@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 
 import torch
 from torch import Tensor
@@ -35,10 +36,9 @@ def check_values() -> Iterator[None]:
 
 def may_read(tensor: Tensor) -> bool:
     """Whether the values of a tensor may be looked at: not while tracing, and without a hidden synchronisation."""
-    traced = torch.compiler.is_compiling() or isinstance(tensor, FakeTensor)
-    if traced or batched(tensor):
+    if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor):
         return False
-    return tensor.device.type == "cpu" or _on_every_device.get()
+    return (tensor.is_cpu or _on_every_device.get()) and not batched(tensor)
 
 
 def batched(tensor: Tensor) -> bool:
@@ -101,12 +101,14 @@ def mask(x: object, expected: torch.Size, form: str, other: Tensor, what: str = 
     same_device(x, what, other)
     if x.dtype is torch.bool:
         return x
-    if may_read(x) and bool(((x != 0) & (x != 1)).any()):
-        raise ValueError(
-            f"{what} must hold 0 and 1 alone; found values from {int(x.min())} to {int(x.max())}. "
-            f"Pass {what} != 0, or weight= for multiplicities."
-        )
-    return x != 0
+    if may_read(x):
+        smallest, largest = extent(x)
+        if smallest < 0 or largest > 1:
+            raise ValueError(
+                f"{what} must hold 0 and 1 alone; found values from {smallest} to {largest}. "
+                f"Pass {what} != 0, or weight= for multiplicities."
+            )
+    return x.bool()
 
 
 def weight(x: object, expected: torch.Size, form: str, other: Tensor, what: str = "weight") -> Tensor:
@@ -118,10 +120,11 @@ def weight(x: object, expected: torch.Size, form: str, other: Tensor, what: str 
         raise ValueError(_not_of_shape(what, form, expected, x))
     same_device(x, what, other)
     if may_read(x):
-        wrong = ~((x >= 0) & x.isfinite())
-        if bool(wrong.any()):
+        smallest, largest = extent(x.detach())
+        if not 0 <= smallest <= largest < inf:  # nor is NaN
+            wrong = x[~((x >= 0) & x.isfinite())]
             raise ValueError(
-                f"{what} must be finite and >= 0; found {float(x[wrong][0])}. Clamp it; 0 leaves an element out."
+                f"{what} must be finite and >= 0; found {float(wrong[0])}. Clamp it; 0 leaves an element out."
             )
     return x
 
@@ -134,7 +137,7 @@ def index(x: object, what: str, expected: torch.Size | None, form: str, other: T
     if expected is not None and x.shape != expected:
         raise ValueError(_not_of_shape(what, form, expected, x))
     same_device(x, what, other)
-    return x.to(torch.int64)
+    return x if x.dtype is torch.int64 else x.to(torch.int64)
 
 
 def _not_of_shape(what: str, form: str, expected: torch.Size, x: Tensor) -> str:
@@ -151,15 +154,37 @@ def flag(x: object, what: str) -> bool:
     return x
 
 
-def in_range(x: Tensor, what: str, low: int, high: int | None, meaning: str, way_out: str) -> None:
-    """All values in `[low, high)`, as far as they may be read."""
+def extent(x: Tensor) -> tuple[float, float]:
+    """The smallest and the largest number, read once; NaN where there is one, and zeros where there is nothing."""
+    if x.numel() == 0:
+        return 0, 0
+    smallest, largest = x.aminmax()
+    return smallest.item(), largest.item()
+
+
+def ordered(x: Tensor) -> bool:
+    """Whether no number is smaller than the one before it."""
+    return x.shape[0] < 2 or int(x.diff().min()) >= 0
+
+
+def in_range(x: Tensor, what: str, low: int, high: int | None, meaning: str, way_out: str) -> int | None:
+    """All values in `[low, high)`, as far as they may be read; the largest when they were."""
     if x.numel() == 0 or not may_read(x):
-        return
-    smallest, largest = int(x.min()), int(x.max())
+        return None
+    smallest, largest = extent(x)
     if smallest < low or (high is not None and largest >= high):
         found = smallest if smallest < low else largest
         bound = f">= {low}" if high is None else f"in [{low}, {high})"
         raise ValueError(f"{what} must be {bound} ({meaning}); found {found}. {way_out}")
+    return int(largest)
+
+
+def numbered(x: Tensor, what: str, low: int, meaning: str, way_out: str) -> int:
+    """How many things there are, from their numbers: one more than the largest, which is read once."""
+    largest = in_range(x, what, low, None, meaning, way_out)
+    if largest is None:
+        largest = int(x.max()) if x.numel() else -1
+    return max(largest + 1, 0)
 
 
 def size(x: object, what: str, least: int = 0) -> int:

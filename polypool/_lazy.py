@@ -57,6 +57,8 @@ class kept(lazy[T]):  # noqa: N801
             return self.compute(instance)
 
     def lasts(self, value: T) -> bool:
+        if value is None:
+            return True
         tensors = [value, *vars(value).values()] if hasattr(value, "__dict__") else [value]
         return not any(isinstance(t, torch.Tensor) and _passing(t) for t in tensors)
 

@@ -37,12 +37,11 @@ class PropertyCard:
 
     def refusal(self, kind: str, weighted: bool) -> str | None:
         """Why the operator cannot pool such a layout; None when it can."""
-        can = ", ".join(self.layouts)
         if kind not in self.layouts:
-            return f"{self.name} cannot pool the layout {kind}; it can pool: {can}."
+            return f"{self.name} cannot pool the layout {kind}; it can pool: {', '.join(self.layouts)}."
         if weighted and not self.takes_weights:
             return (
                 f"{self.name} cannot pool a layout with weights (a soft assignment and bins that do not divide the "
-                f"grid have them too); it can pool without weights: {can}."
+                f"grid have them too); it can pool without weights: {', '.join(self.layouts)}."
             )
         return None

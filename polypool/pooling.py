@@ -87,7 +87,8 @@ class Pooling(nn.Module):
         self._require(layout)
         cells = layout.cells
         pooled = _zero_where_empty(self.reduce(cells), cells)
-        return layout.arrange(pooled.to(layout.values.dtype))
+        dtype = layout.values.dtype
+        return layout.arrange(pooled if pooled.dtype is dtype else pooled.to(dtype))
 
     def weights(self, layout: Layout) -> Tensor:
         """How much each element counts, in the shape of the values with 1 or C channels: `out = sum_i w_i x_i`.

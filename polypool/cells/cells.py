@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from polypool._lazy import lazy
-from polypool.cells.statistics import Statistic, statistics
-from polypool.ops import exponential, order, power
+from polypool.cells.statistics import Count, Mass, Statistic, closure, statistics, with_keys
+from polypool.ops import exponential, moments, order, power
 from polypool.ops.elementwise import safe
+from polypool.ops.source import Source
 
 
 def run(module: nn.Module, rows: Tensor) -> Tensor:
@@ -66,6 +67,11 @@ class Cells(ABC):
 
     @property
     @abstractmethod
+    def channels(self) -> int:
+        """The number of channels of the members."""
+
+    @property
+    @abstractmethod
     def can_be_empty(self) -> bool:
         """Whether some cell might have no member, as far as shapes alone can tell."""
 
@@ -102,6 +108,30 @@ class Cells(ABC):
             return v
         return torch.where(self.real, v, torch.full((), fill, dtype=v.dtype, device=v.device))
 
+    @abstractmethod
+    def source(
+        self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
+    ) -> Source | None:
+        """What a kernel reads: the values, or `v` of the members; None where plain torch has to compute.
+
+        Args:
+            v: `(..., N, c)`, numbers of the members; the values when None.
+            weight: `(..., N, h)`, in place of the weights of the cells.
+            among_weights: Whether the kernel gives gradients of weights as well.
+        """
+
+    @abstractmethod
+    def reweighted(self, density: Tensor) -> "Cells":
+        """The same members with the weights `w d`, for a density `(..., N, 1)`; those of density 0 are not read."""
+
+    @abstractmethod
+    def first(self) -> Tensor:
+        """The first real member of each cell, 0 in empty cells."""
+
+    @abstractmethod
+    def last(self) -> Tensor:
+        """The last real member of each cell, 0 in empty cells."""
+
     def reduce(self, v: Tensor, how: Literal["sum", "mean"] = "sum") -> Tensor:
         """The integral of `v` over each cell with its weights: `sum w v`, or divided by the mass."""
         if how not in ("sum", "mean"):
@@ -114,21 +144,26 @@ class Cells(ABC):
         return self.reduce(v, "mean")
 
     def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
-        """`reduce(rows, how)`, for the structures that can do it without listing the members."""
+        """`reduce(rows, how)` by plain torch, for the structures that can do it without listing the members."""
         return self.reduce(self.rows, how)
 
-    def apply(self, density: Tensor, v: Tensor) -> Tensor:
-        """`sum w d v`: what members weighed by a density `(..., N, h)` add up to.
+    def apply(self, density: Tensor, v: Tensor | None = None) -> Tensor:
+        """`sum w d v`: what members weighed by a density `(..., N, h)` add up to; v is the rows when None.
 
         With h heads, head k weighs the channels `[k C / h, (k + 1) C / h)`. A member with density 0 is not read,
         so that 0 times inf does not become NaN, yet its density still gets a gradient where `v` is finite.
         """
-        heads, channels = density.shape[-1], v.shape[-1]
+        heads, channels = density.shape[-1], self.channels if v is None else v.shape[-1]
+        if channels % max(heads, 1):
+            raise ValueError(f"heads must divide the channels; found {heads} heads and {channels} channels.")
+        if heads < channels or heads == 1:
+            weight = density if self.weight is None else density * self.weight
+            source = self.source(v, weight, among_weights=True)
+            if source is not None:
+                return moments.moments(source, ["sum"])[0]["sum"]
+        if v is None:
+            v = self.rows
         if heads not in (1, channels):
-            if channels % heads:
-                raise ValueError(
-                    f"heads must divide the channels; found {heads} heads and {channels} channels."
-                )
             density = density.repeat_interleave(channels // heads, dim=-1)
         unread = (density == 0) & ~v.isfinite()
         return self.reduce(density * v.masked_fill(unread, 0.0))
@@ -139,7 +174,34 @@ class Cells(ABC):
 
     def statistics(self, wanted: Iterable[Statistic]) -> dict[Statistic, Tensor]:
         """The statistics asked for and those that they rest on, measured together."""
-        return statistics(self, wanted)
+        needed = closure(wanted)
+        keys = [each.key for each in needed if each.key in moments.CODES]
+        if self.simple(keys):
+            return statistics(self, needed)
+        learned = self.weight is not None and self.weight.requires_grad
+        source = (
+            self.source(among_weights=not {"m3", "m4", "max", "min"}.intersection(keys)) if keys else None
+        )
+        if source is None:
+            return statistics(self, needed)
+        measured, mass = moments.moments(source, keys)
+        found: dict[Statistic, Tensor] = {}
+        for each in needed:
+            if isinstance(each, Count):
+                found[each] = self.n
+            elif isinstance(each, Mass):
+                found[each] = self.mass if learned or not mass.numel() else mass.detach()
+            else:
+                found[each] = measured[each.key]
+        return found
+
+    def simple(self, keys: list[str]) -> bool:
+        """Whether one operation of torch measures these statistics as fast as memory is read."""
+        return False
+
+    def measured(self, keys: Iterable[str]) -> dict[Statistic, Tensor]:
+        """The statistics of these names, by plain torch."""
+        return statistics(self, with_keys(keys))
 
     def softmax(self, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
         """The density `e^(s / t) / sum w e^(s / t)` over the members of each cell, per channel of the scores."""

@@ -5,27 +5,45 @@ from torch import Tensor
 
 from polypool._lazy import lazy
 from polypool.cells.cells import Cells
+from polypool.ops import dispatch
 from polypool.ops.elementwise import safe
+from polypool.ops.source import Source
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def wide(values: Tensor) -> Tensor:
     """The values in float32 or wider: half precision is for storage, not for statistics."""
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return values.float() if values.dtype in HALF else values
 
 
 class Dense(Cells):
     """B cells of N places, `(B, N, C)` with any strides.
 
     Args:
-        values: `(B, N, C)` in the user's dtype; never copied here.
+        stored: `(B, N, C)` in the user's dtype, or `(B, C, N)` with `channels_first`; never copied here.
         real: `(B, N, 1)` bool, or None when every place is a member.
         weight: `(B, N, 1)`, one number per member, or None.
+        channels_first: Whether the places are the last dimension. Reduced in that order, a gradient is written in
+            the order of the memory, which autograd would otherwise copy it to.
     """
 
-    def __init__(self, values: Tensor, real: Tensor | None = None, weight: Tensor | None = None) -> None:
-        self.values = values
+    def __init__(
+        self,
+        stored: Tensor,
+        real: Tensor | None = None,
+        weight: Tensor | None = None,
+        channels_first: bool = False,
+    ) -> None:
+        self.stored = stored
+        self.channels_first = channels_first
         self.real = real
-        self.weight = None if weight is None else weight.to(torch.promote_types(values.dtype, torch.float32))
+        self.weight = None if weight is None else weight.to(torch.promote_types(stored.dtype, torch.float32))
+
+    @lazy
+    def values(self) -> Tensor:
+        """The elements, `(B, N, C)`."""
+        return self.stored.mT if self.channels_first else self.stored
 
     def _wide_rows(self) -> Tensor:
         return wide(self.values)
@@ -47,8 +65,77 @@ class Dense(Cells):
         return places[:, None].expand(self.values.shape[0], -1, 1)
 
     @property
+    def channels(self) -> int:
+        return self.stored.shape[-2 if self.channels_first else -1]
+
+    def source(
+        self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
+    ) -> Source | None:
+        given = self.stored if v is None else v
+        own = self.weight if weight is None else weight
+        if own is not None and own.requires_grad and torch.is_grad_enabled() and not among_weights:
+            return None
+        if not dispatch.accelerated(given, own, dense=True):
+            return None
+        return Source(
+            self.values if v is None else v, weight=self._shares if weight is None else self._cut(weight)
+        )
+
+    @lazy
+    def _shares(self) -> Tensor | None:
+        """The weights, 0 at padding; None when every place is a member that counts 1."""
+        if self.weight is not None:
+            return self._cut(self.weight)
+        return None if self.real is None else self.real.to(self.mass.dtype)
+
+    def _cut(self, weight: Tensor) -> Tensor:
+        return weight if self.real is None else torch.where(self.real, weight, torch.zeros_like(weight))
+
+    def reweighted(self, density: Tensor) -> "Dense":
+        read = density.detach() != 0
+        return Dense(
+            self.stored,
+            read if self.real is None else read & self.real,
+            density if self.weight is None else density * self.weight,
+            self.channels_first,
+        )
+
+    def unweighted(self) -> "Dense":
+        """The same members, all of which count 1."""
+        return Dense(self.stored, None, None, self.channels_first)
+
+    def first(self) -> Tensor:
+        return self._pick(None if self.real is None else self.real.to(torch.int8).argmax(-2), 0)
+
+    def last(self) -> Tensor:
+        end = self.values.shape[1] - 1
+        return self._pick(
+            None if self.real is None else end - self.real.flip(-2).to(torch.int8).argmax(-2), end
+        )
+
+    def _pick(self, place: Tensor | None, otherwise: int) -> Tensor:
+        """The member at a place `(B, 1)` of each cell."""
+        if self.values.shape[1] == 0:
+            return self.rows.sum(-2)
+        if place is None:
+            return wide(self.values.select(1, otherwise))
+        picked = self.values.gather(1, place.unsqueeze(-1).expand(-1, 1, self.channels)).squeeze(1)
+        return torch.where(
+            self.n > 0, wide(picked), torch.zeros((), dtype=self.mass.dtype, device=picked.device)
+        )
+
+    def simple(self, keys: list[str]) -> bool:
+        """A sum or a mean of all places is one operation of torch, but for half precision."""
+        plain = self.real is None and self.weight is None and self.stored.dtype not in HALF
+        return plain and len(keys) == 1 and keys[0] in ("sum", "mean") and dispatch.choice() != "numba"
+
+    @property
     def can_be_empty(self) -> bool:
-        return self.real is not None or self.values.shape[1] == 0
+        return self.real is not None or self.stored.shape[-1 if self.channels_first else -2] == 0
+
+    @property
+    def _one_number(self) -> bool:
+        return not torch.compiler.is_compiling() and self.stored.shape[0] * self.channels == 1
 
     def total(self, v: Tensor) -> Tensor:
         return _sum(self.clean(v))
@@ -57,12 +144,13 @@ class Dense(Cells):
         """Without padding and weights one torch operation: it is already at the limit."""
         if self.weight is not None:
             return super().reduce_rows(how)  # type: ignore[arg-type]
-        if self.can_be_empty or _one_number(self.values):
+        if self.can_be_empty or self._one_number:
             total = _sum(self.rows)  # which are 0 at padding
             return total if how == "sum" else total / safe(self.mass)
         # Half precision is widened on the way, without a copy.
-        dtype = torch.promote_types(self.values.dtype, torch.float32)
-        return self.values.sum(-2, dtype=dtype) if how == "sum" else self.values.mean(-2, dtype=dtype)
+        x, places = self.stored, -1 if self.channels_first else -2
+        dtype = torch.float32 if x.dtype in HALF else x.dtype
+        return x.sum(places, dtype=dtype) if how == "sum" else x.mean(places, dtype=dtype)
 
     def expand(self, y: Tensor) -> Tensor:
         places = self.values.shape[1]

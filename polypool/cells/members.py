@@ -58,6 +58,19 @@ class Members:
         return None if self.sorted else self.cell.argsort(stable=True)
 
     @kept
+    def offsets(self) -> Tensor:
+        """`(num_cells + 1,)` int64, where each cell begins when members are listed cell by cell, and the last ends."""
+        ends = self.counts[: self.num_cells].cumsum(0)
+        return torch.cat([ends.new_zeros(1), ends])
+
+    @kept
+    def rows(self) -> Tensor | None:
+        """`(M,)` int64, the elements cell by cell, those in no cell last; None when they are in this order."""
+        if self.element is None or self.order is None:
+            return self.order if self.element is None else self.element
+        return self.element[self.order]
+
+    @kept
     def positions(self) -> Tensor:
         """`(M,)` int64, the place of each member in its cell, from 0, in the order of the elements."""
         places = torch.arange(self.cell.shape[0], device=self.cell.device)

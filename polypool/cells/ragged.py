@@ -10,8 +10,9 @@ from polypool._lazy import lazy
 from polypool.cells.cells import Cells
 from polypool.cells.dense import wide
 from polypool.cells.members import Members
-from polypool.ops import segments
+from polypool.ops import dispatch, moments, segments
 from polypool.ops.elementwise import safe
+from polypool.ops.source import Source
 
 
 class Ragged(Cells):
@@ -30,8 +31,7 @@ class Ragged(Cells):
         self.weight = None if weight is None else weight.to(torch.promote_types(values.dtype, torch.float32))
 
     def _wide_rows(self) -> Tensor:
-        element = self.members.element
-        return wide(self.values if element is None else self.values.index_select(0, element))
+        return wide(self._members)
 
     @lazy
     def n(self) -> Tensor:
@@ -44,10 +44,68 @@ class Ragged(Cells):
         return self.members.positions[:, None]
 
     @property
+    def channels(self) -> int:
+        return self.values.shape[-1]
+
+    @property
     def can_be_empty(self) -> bool:
         return True
 
+    def source(
+        self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
+    ) -> Source | None:
+        own = self.weight if weight is None else weight
+        if own is not None and own.requires_grad and torch.is_grad_enabled() and not among_weights:
+            return None
+        if not dispatch.accelerated(self.values if v is None else v, own):
+            return None
+        if v is None and self.members.element is not None and self.values.requires_grad:
+            v = self.rows  # an element may be a member of several cells, and its gradient is theirs added up
+        return self._listed(v, own)
+
+    def _listed(self, v: Tensor | None, weight: Tensor | None) -> Source:
+        """Members cell by cell, of the values when `v` is None, with weights in the order of the list."""
+        order = self.members.order
+        if weight is not None and order is not None:
+            weight = weight.index_select(0, order)
+        if v is None:
+            return Source(self.values, self.members.offsets, self.members.rows, weight)
+        return Source(v, self.members.offsets, order, weight)
+
+    def reweighted(self, density: Tensor) -> "Ragged":
+        changed = self._with_weight(density if self.weight is None else density * self.weight)
+        read = density.detach() != 0
+        changed.real = read if self.real is None else read & self.real
+        return changed
+
+    def unweighted(self) -> "Ragged":
+        """The same members, all of which count 1."""
+        return self._with_weight(None)
+
+    def _with_weight(self, weight: Tensor | None) -> "Ragged":
+        return Ragged(self.values, self.members, weight)
+
+    def first(self) -> Tensor:
+        return self._pick(self.members.offsets[:-1])
+
+    def last(self) -> Tensor:
+        return self._pick((self.members.offsets[1:] - 1).clamp(min=0))
+
+    def _pick(self, place: Tensor) -> Tensor:
+        """The member at a place of the list, for each cell."""
+        if self.members.order is not None and self.members.order.shape[0]:
+            place = self.members.order[place.clamp(max=self.members.order.shape[0] - 1)]
+        return wide(self.at(self._members, place[:, None].expand(-1, self.channels)))
+
+    @property
+    def _members(self) -> Tensor:
+        """The members in the user's dtype."""
+        element = self.members.element
+        return self.values if element is None else self.values.index_select(0, element)
+
     def total(self, v: Tensor) -> Tensor:
+        if v.is_floating_point() and dispatch.accelerated(v):
+            return moments.moments(self._listed(v, None), ["sum"])[0]["sum"]
         return segments.total(v, self.members.cell, self.members.bins)[: self.members.num_cells]
 
     def expand(self, y: Tensor) -> Tensor:
@@ -58,6 +116,11 @@ class Ragged(Cells):
 
     def argbest(self, v: Tensor) -> Tensor:
         return segments.argbest(v, self.members.cell, self.members.bins)[: self.members.num_cells]
+
+    def best(self, v: Tensor) -> Tensor:
+        if dispatch.accelerated(v):
+            return moments.moments(self._listed(v, None), ["max"])[0]["max"]
+        return super().best(v)
 
     def at(self, v: Tensor, index: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
@@ -91,6 +154,12 @@ class Soft(Ragged):
         self.assignment = assignment
         self.graph = graph
         self.num_graphs = num_graphs
+
+    def source(
+        self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
+    ) -> Source | None:
+        """None: the values are never listed K times."""
+        return None
 
     def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:
         """A matrix product for one graph of finite values; otherwise one cluster at a time.

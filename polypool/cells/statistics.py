@@ -181,6 +181,11 @@ def closure(wanted: Iterable[Statistic]) -> tuple[Statistic, ...]:
     return tuple(ordered)
 
 
+def with_keys(keys: Iterable[str]) -> list[Statistic]:
+    """The statistics of these names."""
+    return [statistic for statistic in ALL if statistic.key in set(keys)]
+
+
 def statistics(cells: Cells, wanted: Iterable[Statistic]) -> Found:
     """Measures on the primitives: the definition that kernels are compared with."""
     found: Found = {}

@@ -44,21 +44,20 @@ def as_layout(
         >>> pp.as_layout(torch.ones(2, 3, 4), lengths=torch.tensor([3, 1]))
         Tokens(values=(2, 3, 4), num_cells=2)
     """
-    extras = {"mask": mask, "lengths": lengths, "offsets": offsets, "batch": batch}
-    given = [name for name, value in extras.items() if value is not None]
-    if num_graphs is not None and batch is None and not isinstance(x, Layout):
-        raise ValueError("num_graphs goes with batch; found it alone. Pass batch=, the graph of each node.")
     if isinstance(x, Layout):
-        if given or num_graphs is not None:
-            extra = _listed(given or ["num_graphs"])
-            raise ValueError(
-                f"a layout already says where its elements are; found {extra} too. Pass the layout alone."
-            )
-        return x
+        if num_graphs is None and mask is lengths is offsets is batch is None:
+            return x
+        extra = _listed(_given(mask=mask, lengths=lengths, offsets=offsets, batch=batch) or ["num_graphs"])
+        raise ValueError(
+            f"a layout already says where its elements are; found {extra} too. Pass the layout alone."
+        )
+    if num_graphs is not None and batch is None:
+        raise ValueError("num_graphs goes with batch; found it alone. Pass batch=, the graph of each node.")
     if not isinstance(x, Tensor):
         raise TypeError(
             f"expected a layout or a torch.Tensor; found {type(x).__name__}. Convert with torch.as_tensor."
         )
+    given = _given(mask=mask, lengths=lengths, offsets=offsets, batch=batch)
     if len(given) > 1:
         raise ValueError(
             f"at most one of mask, lengths, offsets and batch may be given; found {_listed(given)}. "
@@ -95,6 +94,10 @@ def _from_nested(x: Any, given: list[str]) -> Packed:
             "a nested tensor must have no holes between its rows; call .contiguous() on it first."
         )
     return Packed(x.values(), x.offsets())
+
+
+def _given(**extras: Tensor | None) -> list[str]:
+    return [name for name, value in extras.items() if value is not None]
 
 
 def _listed(names: list[str]) -> str:

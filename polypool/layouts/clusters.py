@@ -165,8 +165,7 @@ def _number(index: Tensor, num_clusters: int | None, least: int) -> int:
     """The number of clusters, given or read once."""
     if num_clusters is None:
         meaning = "a cluster's number" if least == 0 else "a cluster's number, -1 for none"
-        _checks.in_range(index, "assignment", least, None, meaning, "Count them from 0.")
-        return max(int(index.max()) + 1, 0) if index.numel() else 0
+        return _checks.numbered(index, "assignment", least, meaning, "Count them from 0.")
     clusters = _checks.size(num_clusters, "num_clusters")
     _checks.in_range(
         index,

@@ -14,6 +14,9 @@ from polypool.layouts.dense import as_stored, blank, count, flat_weight, real_pl
 from polypool.layouts.layout import Layout
 from polypool.layouts.regions import Bins, Regions, Windows
 
+CHANNELS_FIRST = "(B, C, *S) with 1 to 3 spatial dimensions"
+CHANNELS_LAST = "(B, *S, C) with 1 to 3 spatial dimensions"
+
 
 class Grid(Layout):
     """One cell per image: `(B, C, *S)` with one to three spatial dimensions.
@@ -49,17 +52,21 @@ class Grid(Layout):
         weight: Tensor | None = None,
     ) -> None:
         _checks.flag(channels_last, "channels_last")
-        form = "(B, *S, C)" if channels_last else "(B, C, *S)"
-        self.values = _checks.values(values, "values", (3, 4, 5), f"{form} with 1 to 3 spatial dimensions")
+        form = CHANNELS_LAST if channels_last else CHANNELS_FIRST
+        self.values = _checks.values(values, "values", (3, 4, 5), form)
         self.channels_last = channels_last
-        places = torch.Size((values.shape[0], *self.spatial))
-        self.mask = None if mask is None else _checks.mask(mask, places, "(B, *S)", values)
-        self.weight = None if weight is None else _checks.weight(weight, places, "(B, *S)", values)
+        self.mask = None if mask is None else _checks.mask(mask, self._places, "(B, *S)", values)
+        self.weight = None if weight is None else _checks.weight(weight, self._places, "(B, *S)", values)
 
     @property
     def spatial(self) -> tuple[int, ...]:
         """The spatial sizes, `S`."""
         return tuple(self.values.shape[1:-1] if self.channels_last else self.values.shape[2:])
+
+    @property
+    def _places(self) -> torch.Size:
+        """`(B, *S)`."""
+        return torch.Size((self.values.shape[0], *self.spatial))
 
     @property
     def channels(self) -> int:
@@ -80,8 +87,12 @@ class Grid(Layout):
     @property
     def cells(self) -> Dense:
         x = self.values
-        rows = x.flatten(1, -2) if self.channels_last else x.flatten(2).transpose(1, 2)
-        return Dense(rows, self._real, flat_weight(self.weight))
+        weight = flat_weight(self.weight)
+        if self.channels_last:
+            return Dense(x.flatten(1, -2), self._real, weight)
+        if x.is_contiguous():
+            return Dense(x.flatten(2), self._real, weight, channels_first=True)
+        return Dense(x.flatten(2).mT, self._real, weight)
 
     @property
     def counts(self) -> Tensor:
@@ -103,7 +114,7 @@ class Grid(Layout):
     def scale(self, y: Tensor) -> Tensor:
         """The values times each grid's vector; one operation where nothing is padding."""
         if self._real is None:
-            return self.values * self._broadcast(y)
+            return self.values * self._aligned(y)
         return super().scale(y)
 
     @property
@@ -118,13 +129,15 @@ class Grid(Layout):
 
     def _broadcast(self, y: Tensor) -> Tensor:
         """`(B, c)` at every place: a view where there is no padding."""
-        places = (1,) * len(self.spatial)
-        shape = (y.shape[0], *places, y.shape[1]) if self.channels_last else (*y.shape, *places)
-        spread = y.reshape(shape)
-        spread = spread.expand(self._shape(y.shape[-1]))
+        spread = self._aligned(y).expand(self._shape(y.shape[-1]))
         if self._real is None:
             return spread
         return torch.where(self._shaped(self._real), spread, torch.zeros((), dtype=y.dtype, device=y.device))
+
+    def _aligned(self, y: Tensor) -> Tensor:
+        """`(B, c)` with spatial dimensions of size 1."""
+        places = (1,) * len(self.spatial)
+        return y.reshape((y.shape[0], *places, y.shape[1]) if self.channels_last else (*y.shape, *places))
 
     def _shape(self, channels: int) -> tuple[int, ...]:
         if self.channels_last:

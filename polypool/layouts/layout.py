@@ -159,11 +159,9 @@ class Layout(ABC):
                 f"found {tuple(values.shape)}. Make a new layout for another structure."
             )
         _checks.same_device(values, "values", self.values)
-        tensors = {name: getattr(self, name) for name in _tensor_names(type(self))} | {"values": values}
-        other: Self = _rebuild(type(self), tensors, {name: getattr(self, name) for name in self.settings})
-        if not torch.compiler.is_compiling():  # where nothing is kept
-            for name, computed in vars(self).items():
-                vars(other).setdefault(name, computed)
+        # While compiling nothing is kept.
+        state = self.__getstate__() if torch.compiler.is_compiling() else vars(self)
+        other: Self = _rebuild(type(self), state | {"values": values})
         return other
 
     @property
@@ -175,13 +173,14 @@ class Layout(ABC):
         device, dtype, non_blocking, _ = torch._C._nn._parse_to(*args, **kwargs)
         if dtype in (torch.bool, *_checks.INTEGERS):
             raise TypeError(f"dtype must be floating; found {dtype}. The values of a layout are.")
-        moved: dict[str, Any] = {}
+        moved = self.__getstate__()
         for name in _tensor_names(type(self)):
-            tensor = getattr(self, name)
+            tensor = moved[name]
             moved[name] = None if tensor is None else tensor.to(device=device, non_blocking=non_blocking)
         if dtype is not None:
             moved["values"] = moved["values"].to(dtype)
-        return _rebuild(type(self), moved, {name: getattr(self, name) for name in self.settings})
+        other: Self = _rebuild(type(self), moved)
+        return other
 
     def __repr__(self) -> str:
         return (
@@ -208,13 +207,12 @@ def _flatten_with_keys(layout: Layout) -> tuple[list[tuple[pytree.KeyEntry, Any]
 
 
 def _unflatten(cls: type[Layout], leaves: Any, context: tuple[Any, ...]) -> Layout:
-    tensors = dict(zip(_tensor_names(cls), leaves, strict=True))
-    return _rebuild(cls, tensors, dict(zip(cls.settings, context, strict=True)))
+    return _rebuild(cls, dict(zip((*_tensor_names(cls), *cls.settings), (*leaves, *context), strict=True)))
 
 
-def _rebuild(cls: type[Any], tensors: dict[str, Any], settings: dict[str, Any]) -> Any:
+def _rebuild(cls: type[Any], state: dict[str, Any]) -> Any:
     """Bypasses `__init__`: what is put back has been checked, and leaves need not be tensors while tracing."""
     layout = object.__new__(cls)
-    for name, value in (tensors | settings).items():
+    for name, value in state.items():
         setattr(layout, name, value)
     return layout

@@ -72,7 +72,7 @@ class Nodes(RaggedLayout):
             ordered = True
         else:
             cell = self.batch
-            ordered = _checks.may_read(cell) and bool((cell.diff() >= 0).all())
+            ordered = _checks.may_read(cell) and _checks.ordered(cell)
         cell, partial = discard(cell, self.num_graphs, self.weight, False)
         return Members(cell, self.num_graphs, partial=partial, sorted=ordered and not partial)
 
@@ -109,8 +109,7 @@ def graph_of_each(batch: object, num_graphs: int | None, values: Tensor) -> tupl
         return None, 1
     index = _checks.index(batch, "batch", elements, "(N,)", values)
     if num_graphs is None:
-        _checks.in_range(index, "batch", 0, None, "a graph's number", "Count graphs from 0.")
-        return index, int(index.max()) + 1 if index.numel() else 0
+        return index, _checks.numbered(index, "batch", 0, "a graph's number", "Count graphs from 0.")
     graphs = _checks.size(num_graphs, "num_graphs")
     _checks.in_range(
         index, "batch", 0, graphs, "num_graphs", "Count graphs from 0, or pass a larger num_graphs."

@@ -121,9 +121,8 @@ def _offsets(offsets: object, values: Tensor) -> Tensor:
     way_out = "Use Packed.from_lengths to build them."
     if int(found[0]) != 0:
         raise ValueError(f"offsets must start at 0; found {int(found[0])}. {way_out}")
-    falls = found.diff() < 0
-    if bool(falls.any()):
-        at = int(falls.nonzero()[0])
+    if not _checks.ordered(found):
+        at = int((found.diff() < 0).nonzero()[0])
         raise ValueError(
             f"offsets must not decrease; found {int(found[at])} before {int(found[at + 1])} at {at}. {way_out}"
         )

@@ -41,9 +41,8 @@ class Tokens(Layout):
 
     def __init__(self, values: Tensor, mask: Tensor | None = None, *, weight: Tensor | None = None) -> None:
         self.values = _checks.values(values, "values", (3,), "(B, T, C)")
-        places = values.shape[:2]
-        self.mask = None if mask is None else _checks.mask(mask, places, "(B, T)", values)
-        self.weight = None if weight is None else _checks.weight(weight, places, "(B, T)", values)
+        self.mask = None if mask is None else _checks.mask(mask, values.shape[:2], "(B, T)", values)
+        self.weight = None if weight is None else _checks.weight(weight, values.shape[:2], "(B, T)", values)
 
     @classmethod
     def from_lengths(cls, values: Tensor, lengths: Tensor, *, weight: Tensor | None = None) -> Self:

@@ -57,7 +57,8 @@ def test_a_saved_program_takes_a_layout(name: str) -> None:
     torch.export.save(torch.export.export(Readout(), (layout,)), file)
     file.seek(0)
     loaded = torch.export.load(file).module()
-    assert torch.equal(loaded(layout), Readout()(layout))
+    with pp.kernels("reference"):  # which is what programs are exported with
+        assert torch.equal(loaded(layout), Readout()(layout))
 
 
 @pytest.mark.parametrize("operator", ["mean", "max", "std", "first"])

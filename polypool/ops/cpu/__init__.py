@@ -1,0 +1,1 @@
+"""What the numba kernels of every family are written with."""

@@ -1,0 +1,5 @@
+"""Sums, means, central moments and extremes of cells, any of them in one pass."""
+
+from polypool.ops.moments.op import CODES, moments
+
+__all__ = ["CODES", "moments"]

@@ -1,0 +1,121 @@
+"""Moments as operations of torch: what a compiler sees, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polypool.ops.again import through_definition
+from polypool.ops.library import library
+from polypool.ops.source import Source
+
+CODES = ("sum", "mean", "m2", "m3", "m4", "max", "min")
+_EXTREMES = (CODES.index("max"), CODES.index("min"))
+_SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
+_KNOWN = "Tensor stats, Tensor places, Tensor mass, int[] wanted"
+
+library.define(f"moments({_SOURCE}, int[] wanted) -> (Tensor, Tensor, Tensor)")
+library.define(f"moments_backward(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
+library.define(f"moments_backward_of_weight(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
+
+Optional = Tensor | None
+
+
+def _forward(
+    values: Tensor, offsets: Optional, rows: Optional, weight: Optional, wanted: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    from polypool.ops.moments import cpu
+
+    return cpu.forward(Source(values, offsets, rows, weight), wanted)
+
+
+def _backward(
+    grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Optional, *known: Any
+) -> Tensor:
+    from polypool.ops.moments import cpu
+
+    return cpu.backward(grad, Source(values, offsets, rows, weight), *known)
+
+
+def _backward_of_weight(
+    grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Optional, *known: Any
+) -> Tensor:
+    from polypool.ops.moments import cpu
+
+    return cpu.backward_of_weight(grad, Source(values, offsets, rows, weight), *known)
+
+
+library.impl("moments", _forward, "CPU")
+library.impl("moments_backward", _backward, "CPU")
+library.impl("moments_backward_of_weight", _backward_of_weight, "CPU")
+
+
+@torch.library.register_fake("polypool::moments", lib=library)
+def _(
+    values: Tensor, offsets: Optional, rows: Optional, weight: Optional, wanted: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    cells = values.shape[0] if offsets is None else offsets.shape[0] - 1
+    dtype = torch.promote_types(values.dtype, torch.float32)
+    extremes = sum(code in _EXTREMES for code in wanted)
+    stats = values.new_empty((len(wanted), cells, values.shape[-1]), dtype=dtype)
+    places = values.new_empty((extremes, cells, values.shape[-1]), dtype=torch.int32)
+    mass = values.new_empty((0,) if weight is None else (cells, weight.shape[-1]), dtype=dtype)
+    return stats, places, mass
+
+
+@torch.library.register_fake("polypool::moments_backward", lib=library)
+def _(grad: Tensor, values: Tensor, *rest: Any) -> Tensor:
+    return torch.empty_like(values)
+
+
+@torch.library.register_fake("polypool::moments_backward_of_weight", lib=library)
+def _(grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Tensor, *known: Any) -> Tensor:
+    return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+def _remember(ctx: Any, inputs: Any, output: Any) -> None:
+    values, offsets, rows, weight, ctx.wanted = inputs
+    stats, places, mass = output
+    ctx.save_for_backward(values, offsets, rows, weight, stats, places, mass)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, grad: Optional, *_: Any) -> tuple[Tensor | list[None] | None, ...]:
+    values, offsets, rows, weight, stats, places, mass = ctx.saved_tensors
+    source = Source(values, offsets, rows, weight)
+    of_values, of_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[3]
+    if grad is None:
+        return None, None, None, None, None
+    if torch.is_grad_enabled():
+        inputs = [each for each, needed in ((values, of_values), (weight, of_weight)) if needed]
+        found = iter(
+            through_definition(lambda cells: [_define(cells, weight, ctx.wanted)], source, [grad], inputs)
+        )
+        return next(found) if of_values else None, None, None, next(found) if of_weight else None, None
+    known = (stats, places, mass, ctx.wanted)
+    ops = torch.ops.polypool
+    g_values = ops.moments_backward(grad, *source, *known) if of_values else None
+    g_weight = ops.moments_backward_of_weight(grad, *source, *known).to(weight.dtype) if of_weight else None
+    return g_values, None, None, g_weight, None
+
+
+def _define(cells: Any, weight: Optional, wanted: Sequence[int]) -> Tensor:
+    if weight is not None and [CODES[code] for code in wanted] == ["sum"]:
+        return cells.unweighted().apply(weight, cells.rows).unsqueeze(0)
+    found = {
+        statistic.key: value for statistic, value in cells.measured([CODES[code] for code in wanted]).items()
+    }
+    shape = torch.broadcast_shapes(*(value.shape for value in found.values()))
+    return torch.stack([found[CODES[code]].expand(shape) for code in wanted])
+
+
+torch.library.register_autograd("polypool::moments", _differentiate, setup_context=_remember, lib=library)
+
+
+def moments(source: Source, keys: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
+    """The statistics of each cell by name, `(K, C)`, and the masses `(K, H)`, empty without weights."""
+    stats, _, mass = torch.ops.polypool.moments(*source, [CODES.index(key) for key in keys])
+    return dict(zip(keys, stats.unbind(0), strict=True)), mass
