@@ -62,13 +62,18 @@ class Cells(ABC):
     def mass(self) -> Tensor:
         """The sum of the weights of each cell, `(..., 1)`: the number of members where there are no weights."""
         if self.weight is None:
-            return self.n.to(self.rows.dtype)
+            return self.n.to(self.dtype)
         return self.total(self.weight)
 
     @property
     @abstractmethod
     def channels(self) -> int:
         """The number of channels of the members."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """What is computed in: float32 or wider."""
 
     @property
     @abstractmethod
@@ -245,7 +250,7 @@ class Cells(ABC):
 
     def per_cell(self, parameter: Tensor) -> Tensor:
         """A parameter of one number or C numbers as a row per cell, `(..., C)`."""
-        return parameter.expand(self.n.shape[0], self.rows.shape[-1])
+        return parameter.expand(self.n.shape[0], self.channels)
 
     def gram(self, a: Tensor, b: Tensor) -> Tensor:
         """The integral of the outer product `a b^T` over each cell, `(..., Ca, Cb)`.

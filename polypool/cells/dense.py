@@ -68,6 +68,10 @@ class Dense(Cells):
     def channels(self) -> int:
         return self.stored.shape[-2 if self.channels_first else -1]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32 if self.stored.dtype in HALF else self.stored.dtype
+
     def source(
         self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
     ) -> Source | None:
@@ -86,7 +90,7 @@ class Dense(Cells):
         """The weights, 0 at padding; None when every place is a member that counts 1."""
         if self.weight is not None:
             return self._cut(self.weight)
-        return None if self.real is None else self.real.to(self.mass.dtype)
+        return None if self.real is None else self.real.to(self.dtype)
 
     def _cut(self, weight: Tensor) -> Tensor:
         return weight if self.real is None else torch.where(self.real, weight, torch.zeros_like(weight))
@@ -121,7 +125,7 @@ class Dense(Cells):
             return wide(self.values.select(1, otherwise))
         picked = self.values.gather(1, place.unsqueeze(-1).expand(-1, 1, self.channels)).squeeze(1)
         return torch.where(
-            self.n > 0, wide(picked), torch.zeros((), dtype=self.mass.dtype, device=picked.device)
+            self.n > 0, wide(picked), torch.zeros((), dtype=self.dtype, device=picked.device)
         )
 
     def simple(self, keys: list[str]) -> bool:

@@ -48,6 +48,10 @@ class Ragged(Cells):
         return self.values.shape[-1]
 
     @property
+    def dtype(self) -> torch.dtype:
+        return torch.promote_types(self.values.dtype, torch.float32)
+
+    @property
     def can_be_empty(self) -> bool:
         return True
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from polypool.cells import Cells, root, run
+from polypool.cells import M2, Cells, Mean, root, run
 from polypool.pooling import Pooling
 from polypool.poolings._settings import count
 from polypool.registry import register
@@ -41,9 +41,8 @@ class AttentiveStatsPool(Pooling):
 
     def reduce(self, cells: Cells) -> Tensor:
         scores = run(self.score, cells.rows)
-        mean = cells.attend(scores, cells.rows)
-        deviation = cells.rows - cells.expand(mean)
-        return torch.cat([mean, root(cells.attend(scores, deviation**2))], dim=-1)
+        found = cells.reweighted(cells.softmax(scores)).statistics((M2(),))
+        return torch.cat([found[Mean()], root(found[M2()])], dim=-1)
 
     def out_channels(self, in_channels: int) -> int:
         return 2 * in_channels

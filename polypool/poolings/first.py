@@ -27,6 +27,9 @@ class FirstPool(Pooling):
         tensor([[1.]])
     """
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.first()
+
     def weigh(self, cells: Cells) -> Tensor:
         chosen = cells.positions == 0
         return cells.normalise(cells.clean(chosen.to(cells.rows.dtype)))

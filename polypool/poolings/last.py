@@ -27,6 +27,9 @@ class LastPool(Pooling):
         tensor([[3.]])
     """
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.last()
+
     def weigh(self, cells: Cells) -> Tensor:
         chosen = cells.positions == cells.expand(cells.n) - 1
         return cells.normalise(cells.clean(chosen.to(cells.rows.dtype)))

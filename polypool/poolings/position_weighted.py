@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from polypool.cells import Cells
+from polypool.cells import Cells, Mean
 from polypool.pooling import Pooling
 from polypool.registry import register
 
@@ -32,6 +32,11 @@ class PositionWeightedPool(Pooling):
         tensor([[1.]])
     """
 
+    def reduce(self, cells: Cells) -> Tensor:
+        return cells.reweighted(self._places(cells)).statistics((Mean(),))[Mean()]
+
     def weigh(self, cells: Cells) -> Tensor:
-        place = (cells.positions + 1).to(cells.rows.dtype)
-        return cells.normalise(cells.clean(place))
+        return cells.normalise(self._places(cells))
+
+    def _places(self, cells: Cells) -> Tensor:
+        return cells.clean((cells.positions + 1).to(cells.dtype))

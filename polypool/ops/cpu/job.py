@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from polypool.ops.cpu import compiler, team
+from polypool.ops.cpu.pages import advise
 from polypool.ops.source import Source
 
 (
@@ -130,7 +131,10 @@ class Job:
     def gradient(self) -> Tensor:
         """Makes room for the gradient of the values, 0 where no cell writes."""
         fields, values = self.fields, self.values
-        grad = torch.empty_like(values) if self.covered else torch.zeros_like(values)
+        grad = torch.empty_like(values)
+        advise(grad)
+        if not self.covered:
+            grad.zero_()
         width, strides = grad.element_size(), grad.stride()
         if fields[OFFSETS]:
             fields[GRAD_ROW] = strides[0] * width

@@ -102,18 +102,29 @@ def backward_of_weight(
 def _backward_of_weight_in_stretches(
     grad: Tensor, values: Tensor, weight: Tensor, stats: Tensor, mass: Tensor, wanted: Sequence[int]
 ) -> Tensor:
-    """A matrix product for each image and head: the channels of a place are far from each other in memory."""
-    batch, _, heads = weight.shape
-    slope = torch.zeros((batch, heads, stats.shape[-1] // heads), dtype=stats.dtype)
-    rest = torch.zeros((batch, heads, 1), dtype=stats.dtype)
-    for i, code in enumerate(wanted):
-        g = grad[i].view_as(slope)
-        if CODES[code] == "mean":
-            g = g / torch.where(mass == 0, torch.ones_like(mass), mass)[..., None]
-            rest -= (g * stats[i].view_as(g)).sum(-1, keepdim=True)
-        slope += g
+    """Matrix products for each image and head: the channels of a place are far from each other in memory."""
+    heads = weight.shape[-1]
+    part = 1.0 / torch.where(mass == 0, torch.ones_like(mass), mass)[..., None]
     x = values.transpose(1, 2).to(stats.dtype).unflatten(1, (heads, -1))
-    found = (slope.unsqueeze(2) @ x).squeeze(2) + rest
+    by_key = {
+        CODES[code]: (grad[i].unflatten(-1, (heads, -1)), stats[i].unflatten(-1, (heads, -1)))
+        for i, code in enumerate(wanted)
+    }
+    slope, rest = torch.zeros_like(x[..., 0]), torch.zeros_like(part)
+    if "sum" in by_key:
+        slope += by_key["sum"][0]
+    if "mean" in by_key:
+        g, mean = by_key["mean"]
+        slope += g * part
+        rest -= (g * mean * part).sum(-1, keepdim=True)
+    found = (slope.unsqueeze(2) @ x).squeeze(2)
+    if "m2" in by_key:
+        (g, m2), (_, mean) = by_key["m2"], by_key["mean"]
+        rest -= (g * m2 * part).sum(-1, keepdim=True)
+        for b in range(x.shape[0]):  # one image at a time: a square of all of them would be as large as the values
+            squares = (x[b] - mean[b].unsqueeze(-1)).square_()
+            found[b] += ((g[b] * part[b]).unsqueeze(1) @ squares).squeeze(1)
+    found += rest
     # What has weight 0 is not read.
     unread = (weight.transpose(1, 2) == 0) & ~found.isfinite()
     return found.masked_fill(unread, 0.0).transpose(1, 2).contiguous()
