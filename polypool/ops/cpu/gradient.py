@@ -65,7 +65,7 @@ def target_of(job: Any, cell: Any, begin: Any, start: Any, width: Any) -> Any:
     """Where the gradient of the number at `start` of a contiguous cell goes."""
     if job[OFFSETS] != 0:
         return job[GRAD] + start * width
-    batch = cell // job[CHANNELS]
+    batch = cell // job[CHANNELS] if job[CELLS] > 1 else int64(0)
     channel = cell - batch * job[CHANNELS]
     return job[GRAD] + batch * job[GRAD_ROW] + channel * job[GRAD_CELL] + (start - begin) * width
 

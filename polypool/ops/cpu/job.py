@@ -28,6 +28,7 @@ from polypool.ops.source import Source
     CELLS,
     CHANNELS,
     WIDTH,  # channels that a kernel treats together: all of them, or one where cells are contiguous
+    SHORT,  # whether contiguous cells follow each other without gaps, unweighted and in full precision
     LENGTH,  # the members of every cell where there are no offsets
     OFFSETS,
     ROWS,
@@ -45,7 +46,7 @@ from polypool.ops.source import Source
     GRAD_CELL,
     STREAM,  # whether it is written past the cache
     OWN,
-) = range(28)
+) = range(29)
 SIZE = 64
 
 KINDS = {torch.float32: 0, torch.float64: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -74,7 +75,7 @@ class Job:
         self.fields = fields = np.zeros(SIZE, np.int64)
         self.channels = channels = values.shape[-1]
         self.contiguous, values = _in_order(values, offsets is not None, rows, weight is not None)
-        self.values, self.covered = values, True
+        self.values, self.covered, self.flat = values, True, False
         self.kept: list[Any] = [values]
         width = values.element_size()
         fields[KIND], fields[VALUES], fields[CHANNELS] = KINDS[values.dtype], values.data_ptr(), channels
@@ -84,6 +85,7 @@ class Job:
             fields[LENGTH] = length
             row, cell = (0, 2) if self.contiguous else (1, 0)
             fields[ROW], fields[CELL] = values.stride(row) * width, values.stride(cell) * width
+            self.flat = self.contiguous and weight is None and fields[ROW] == channels * fields[CELL]
         else:
             self.cells = offsets.shape[0] - 1
             self.members = values.shape[0] if rows is None else rows.shape[0]
@@ -96,6 +98,9 @@ class Job:
                 fields[ROWS] = rows.data_ptr()
                 self.kept.append(rows)
         fields[HEADS], fields[CELLS], fields[WIDTH] = 1, self.cells, 1 if self.contiguous else channels
+        if self.flat:  # one image of many channels: no kernel has to divide to find a cell
+            fields[CELLS], fields[CHANNELS] = 1, self.cells * channels
+            fields[SHORT] = fields[KIND] == 0
         if weight is not None:
             fields[HEADS] = weight.shape[-1]
             weight = (weight.transpose(1, 2) if self.contiguous else weight).to(self.computed).contiguous()

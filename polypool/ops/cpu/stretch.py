@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import int32
+from numba import int32, int64
 
-from polypool.ops.cpu.job import CELL, CHANNELS, HEADS, KIND, LENGTH, OFFSETS, ROW, VALUES, WEIGHT
+from polypool.ops.cpu.job import CELL, CELLS, CHANNELS, HEADS, KIND, LENGTH, OFFSETS, ROW, VALUES, WEIGHT
 from polypool.ops.cpu.like import lanes, size
 from polypool.ops.cpu.vec import first_lanes, full, load_some, prefetch
 from polypool.ops.cpu.walk import half, inline, put
@@ -23,7 +23,7 @@ def located(like: Any, job: Any, cell: Any, begin: Any, start: Any) -> Any:
     width = size(like) if job[KIND] == 0 else 2
     if job[OFFSETS] != 0:
         return job[VALUES] + start * width, job[WEIGHT]
-    batch = cell // job[CHANNELS]
+    batch = cell // job[CHANNELS] if job[CELLS] > 1 else int64(0)
     address = job[VALUES] + batch * job[ROW] + (cell - batch * job[CHANNELS]) * job[CELL]
     weights = job[WEIGHT]
     if weights != 0:

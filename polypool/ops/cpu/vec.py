@@ -568,6 +568,12 @@ def sum_lanes(builder: Any, sig: Any, v: Any) -> Any:
     return _tree(builder, wide, builder.fadd)
 
 
+@native(lambda v: v.elem(v))
+def add_lanes(builder: Any, sig: Any, v: Any) -> Any:
+    """The sum of all lanes in one fixed order, in their own precision."""
+    return _tree(builder, v, builder.fadd)
+
+
 def _extreme(builder: Any, kind: Vec, v: Any, symbol: str) -> Any:
     compare = builder.fcmp_ordered if kind.floating else builder.icmp_signed
     return _tree(builder, v, lambda a, b: builder.select(compare(symbol, a, b), a, b))

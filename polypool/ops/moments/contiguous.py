@@ -13,21 +13,27 @@ from numba import carray, float64, int32, int64
 
 from polypool.ops.cpu.compiler import WIDE
 from polypool.ops.cpu.job import (
+    CELL,
     GRAIN,
     ITEMS,
+    LENGTH,
     NEXT,
     SCRATCH,
     SCRATCH_BYTES,
+    SHORT,
     SIZE,
     STATES,
+    VALUES,
     WORKER,
 )
 from polypool.ops.cpu.like import lanes, size, write_like
 from polypool.ops.cpu.stretch import STRETCH, ask, located, real, widened
 from polypool.ops.cpu.vec import (
+    add_lanes,
     any_lane,
     fetch_add,
     first_lane,
+    first_lanes,
     full,
     max_lanes,
     min_lanes,
@@ -40,7 +46,6 @@ from polypool.ops.cpu.walk import get, inline, item, piece, pieces_of, span
 from polypool.ops.moments.fields import (
     ARGMAX,
     ARGMIN,
-    EXTREMES,
     LEVEL,
     M2,
     M3,
@@ -58,25 +63,32 @@ from polypool.ops.moments.fold import join_m2, join_m3, join_m4
 
 
 @inline
-def sums(like: Any, level: Any, address: Any, weights: Any, n: Any) -> Any:
+def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any) -> Any:
     """First pass: the total, the mass, the largest and the smallest of n numbers."""
     total, mass = full(like, 0.0), full(like, 0.0)
     top, low = full(like, -np.inf), full(like, np.inf)
-    whole = n - n % lanes(like) if weights == 0 else int64(0)
+    whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
     for i in range(0, whole, lanes(like)):
         x = get(like, address + i * size(like), None)
         total = total + x
-        if level >= EXTREMES:
+        if extremes:
             top, low = select(x > top, x, top), select(x < low, x, low)
-    for i in range(whole, n, lanes(like)):
+    if weights == 0:
+        if whole < n:
+            mask = first_lanes(like, int32(n - whole))
+            x = get(like, address + whole * size(like), mask)
+            total = total + x
+            if extremes:
+                top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
+        return float64(add_lanes(total)), float64(n), top, low
+    for i in range(0, n, lanes(like)):
         mask, share = real(like, weights, i, n)
         x = get(like, address + i * size(like), mask)
         total = total + x * share
         mass = mass + share
-        if level >= EXTREMES:
+        if extremes:
             top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
-    all_mass = float64(n) if weights == 0 else sum_lanes(mass)
-    return sum_lanes(total), all_mass, top, low
+    return float64(add_lanes(total)), sum_lanes(mass), top, low
 
 
 @inline
@@ -86,7 +98,7 @@ def deviations(
     """Second pass: summed powers of deviations from the mean, in float64."""
     centre = full(like, mean)
     m2, m3, m4, left = full(like, 0.0), full(like, 0.0), full(like, 0.0), full(like, 0.0)
-    whole = n - n % lanes(like) if weights == 0 else int64(0)
+    whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
     for i in range(0, whole, lanes(like)):
         ask(like, next_one + i * size(like))
         d = get(like, address + i * size(like), None) - centre
@@ -102,12 +114,12 @@ def deviations(
         m2 = m2 + square
         if level >= SHAPE:
             left, m3, m4 = left + d * share, m3 + square * d, m4 + square * (d * d)
-    a2 = sum_lanes(m2)
+    a2 = float64(add_lanes(m2))
     a3, a4 = 0.0, 0.0
     if level >= SHAPE:
         # The mean was rounded: moments about it become moments about the exact one.
-        shift = sum_lanes(left) / mass
-        a3, a4 = sum_lanes(m3), sum_lanes(m4)
+        shift = float64(add_lanes(left)) / mass
+        a3, a4 = float64(add_lanes(m3)), float64(add_lanes(m4))
         a4 += shift * (-4.0 * a3 + shift * (6.0 * a2 - 3.0 * mass * shift * shift))
         a3 += shift * (-3.0 * a2 + 2.0 * mass * shift * shift)
         a2 = max(a2 - mass * shift * shift, 0.0)
@@ -115,20 +127,26 @@ def deviations(
 
 
 @inline
-def where(like: Any, address: Any, weights: Any, n: Any, value: Any) -> Any:
-    """The place of the first of n numbers that equals a value (of the first NaN where the value is one); n if none."""
+def where(like: Any, address: Any, weights: Any, n: Any, value: Any, nan: Any) -> Any:
+    """The place of the first of n numbers that equals a value, or is NaN; n if none."""
     sought = full(like, value)
-    for i in range(0, n, lanes(like)):
+    whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
+    for i in range(0, whole, lanes(like)):
+        x = get(like, address + i * size(like), None)
+        found = x != x if nan else x == sought
+        if any_lane(found):
+            return i + int64(first_lane(found))
+    for i in range(whole, n, lanes(like)):
         mask, _ = real(like, weights, i, n)
         x = get(like, address + i * size(like), mask)
-        found = mask & ((x == sought) | ((x != x) & (sought != sought)))
+        found = mask & (x != x if nan else x == sought)
         if any_lane(found):
             return i + int64(first_lane(found))
     return n
 
 
 @inline
-def read_piece(like: Any, level: Any, job: Any, scratch: Any, i: Any) -> None:
+def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: Any) -> None:
     """A cell, or one piece of it."""
     cell, part = item(job, i)
     begin, end = span(job, cell)
@@ -140,21 +158,22 @@ def read_piece(like: Any, level: Any, job: Any, scratch: Any, i: Any) -> None:
         n = min(stop - start, int64(STRETCH))
         stored, weights = located(like, job, cell, begin, start)
         address = widened(like, job, scratch, stored, n)
-        b, own, tops, lows = sums(like, level, address, weights, n)
+        b, own, tops, lows = sums(like, extremes, address, weights, n)
         if own != 0.0:
             b2, b3, b4 = 0.0, 0.0, 0.0
             if level >= SPREAD:
                 b2, b3, b4 = deviations(
                     like, level, address, weights, n, b / own, own, stored + n * size(like)
                 )
-            if level >= EXTREMES:
-                x, y = float64(max_lanes(tops)), float64(min_lanes(lows))
-                if b != b and where(like, address, weights, n, np.nan) < n:
-                    x, y = np.nan, np.nan
+            nan = extremes and b != b and where(like, address, weights, n, 0.0, True) < n
+            if extremes and job[MAX] != 0:
+                x = np.nan if nan else float64(max_lanes(tops))
                 if mass == 0.0 or x > top or (x != x and top == top):
-                    top, top_at = x, start - begin + where(like, address, weights, n, x)
+                    top, top_at = x, start - begin + where(like, address, weights, n, x, nan)
+            if extremes and job[MIN] != 0:
+                y = np.nan if nan else float64(min_lanes(lows))
                 if mass == 0.0 or y < low or (y != y and low == low):
-                    low, low_at = y, start - begin + where(like, address, weights, n, y)
+                    low, low_at = y, start - begin + where(like, address, weights, n, y, nan)
             if mass != 0.0:
                 if level >= SHAPE:
                     b4 = join_m4(m4, b4, m2, b2, m3, b3, total, b, mass, own)
@@ -168,21 +187,65 @@ def read_piece(like: Any, level: Any, job: Any, scratch: Any, i: Any) -> None:
         for at, number in enumerate((total, m2, m3, m4, top, low, float64(top_at), float64(low_at), mass)):
             write_f64(state + 8 * at, number)
         return
-    part_of = 0.0 if mass == 0.0 else 1.0 / mass
+    finish(like, level, extremes, job, cell, mass, total, m2, m3, m4, top, low, top_at, low_at)
+
+
+@inline
+def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop: Any) -> None:
+    """Cells of one short length that follow each other, such as the channels of small feature maps.
+
+    There are hundreds of thousands of them, and what is the same for all is asked for once.
+    """
+    address, step, n = job[VALUES] + first * job[CELL], job[CELL], job[LENGTH]
+    for cell in range(first, stop):
+        total, mass, tops, lows = sums(like, extremes, address, int64(0), n)
+        m2, m3, m4 = 0.0, 0.0, 0.0
+        if level >= SPREAD:
+            m2, m3, m4 = deviations(like, level, address, int64(0), n, total / mass, mass, address + step)
+        top, low, top_at, low_at = 0.0, 0.0, int64(0), int64(0)
+        nan = extremes and total != total and where(like, address, int64(0), n, 0.0, True) < n
+        if extremes and job[MAX] != 0:
+            top = np.nan if nan else float64(max_lanes(tops))
+            top_at = where(like, address, int64(0), n, top, nan)
+        if extremes and job[MIN] != 0:
+            low = np.nan if nan else float64(min_lanes(lows))
+            low_at = where(like, address, int64(0), n, low, nan)
+        finish(like, level, extremes, job, cell, mass, total, m2, m3, m4, top, low, top_at, low_at)
+        address += step
+
+
+@inline
+def finish(
+    like: Any,
+    level: Any,
+    extremes: Any,
+    job: Any,
+    cell: Any,
+    mass: Any,
+    total: Any,
+    m2: Any,
+    m3: Any,
+    m4: Any,
+    top: Any,
+    low: Any,
+    top_at: Any,
+    low_at: Any,
+) -> None:
+    """Writes the results of a cell that are wanted."""
+    part = 0.0 if mass == 0.0 else 1.0 / mass
     give(like, job[SUM], cell, total)
-    give(like, job[MEAN], cell, total * part_of)
+    give(like, job[MEAN], cell, total * part)
     if level >= SPREAD:
-        give(like, job[M2], cell, m2 * part_of)
+        give(like, job[M2], cell, m2 * part)
     if level >= SHAPE:
-        give(like, job[M3], cell, m3 * part_of)
-        give(like, job[M4], cell, m4 * part_of)
-    if level >= EXTREMES:
+        give(like, job[M3], cell, m3 * part)
+        give(like, job[M4], cell, m4 * part)
+    if extremes and job[MAX] != 0:
         give(like, job[MAX], cell, top)
+        write_i32(job[ARGMAX] + 4 * cell, int32(top_at))
+    if extremes and job[MIN] != 0:
         give(like, job[MIN], cell, low)
-        if job[ARGMAX] != 0:
-            write_i32(job[ARGMAX] + 4 * cell, int32(top_at))
-        if job[ARGMIN] != 0:
-            write_i32(job[ARGMIN] + 4 * cell, int32(low_at))
+        write_i32(job[ARGMIN] + 4 * cell, int32(low_at))
 
 
 @inline
@@ -193,14 +256,18 @@ def give(like: Any, result: Any, cell: Any, number: Any) -> None:
 
 
 @inline
-def work(like: Any, level: Any, job: Any, pointer: Any, scratch: Any) -> None:
+def work(like: Any, level: Any, extremes: Any, job: Any, pointer: Any, scratch: Any) -> None:
     """Takes items until there are none."""
     while True:
         begin = fetch_add(pointer, NEXT, job[GRAIN])
         if begin >= job[ITEMS]:
             break
-        for i in range(begin, min(begin + job[GRAIN], job[ITEMS])):
-            read_piece(like, level, job, scratch, i)
+        end = min(begin + job[GRAIN], job[ITEMS])
+        if job[SHORT] != 0 and job[LENGTH] <= STRETCH:
+            read_short(like, level, extremes, job, begin, end)
+        else:
+            for i in range(begin, end):
+                read_piece(like, level, extremes, job, scratch, i)
 
 
 def moments_of_stretches(pointer: Any) -> None:
@@ -208,11 +275,14 @@ def moments_of_stretches(pointer: Any) -> None:
     job = carray(pointer, SIZE)
     wide = WIDE(0)
     scratch = job[SCRATCH] + fetch_add(pointer, WORKER, 1) * job[SCRATCH_BYTES]
-    if job[LEVEL] == SUMS:
-        work(wide, int64(SUMS), job, pointer, scratch)
-    elif job[LEVEL] == EXTREMES:
-        work(wide, int64(EXTREMES), job, pointer, scratch)
+    extremes = job[MAX] != 0 or job[MIN] != 0
+    if job[LEVEL] >= SHAPE:
+        work(wide, int64(SHAPE), True, job, pointer, scratch)
+    elif job[LEVEL] == SPREAD and extremes:
+        work(wide, int64(SPREAD), True, job, pointer, scratch)
     elif job[LEVEL] == SPREAD:
-        work(wide, int64(SPREAD), job, pointer, scratch)
+        work(wide, int64(SPREAD), False, job, pointer, scratch)
+    elif extremes:
+        work(wide, int64(SUMS), True, job, pointer, scratch)
     else:
-        work(wide, int64(SHAPE), job, pointer, scratch)
+        work(wide, int64(SUMS), False, job, pointer, scratch)

@@ -81,7 +81,7 @@ def write_piece(like: Any, level: Any, job: Any, scratch: Any, i: Any) -> None:
     cell, part = item(job, i)
     begin, end = span(job, cell)
     start, stop = piece(job, begin, end, part)
-    batch = cell // job[CHANNELS]
+    batch = cell // job[CHANNELS] if job[CELLS] > 1 else int64(0)
     head = (cell - batch * job[CHANNELS]) * job[HEADS] // job[CHANNELS]
     mass = mass_of(like, job, batch * job[HEADS] + head, end - begin)
     a, b, c, e = coefficients(like, level, job, cell, mass)

@@ -121,7 +121,9 @@ def _backward_of_weight_in_stretches(
     if "m2" in by_key:
         (g, m2), (_, mean) = by_key["m2"], by_key["mean"]
         rest -= (g * m2 * part).sum(-1, keepdim=True)
-        for b in range(x.shape[0]):  # one image at a time: a square of all of them would be as large as the values
+        for b in range(
+            x.shape[0]
+        ):  # one image at a time: a square of all of them would be as large as the values
             squares = (x[b] - mean[b].unsqueeze(-1)).square_()
             found[b] += ((g[b] * part[b]).unsqueeze(1) @ squares).squeeze(1)
     found += rest
