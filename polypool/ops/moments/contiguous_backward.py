@@ -9,6 +9,7 @@ from numba import carray, int32, int64
 from polypool.ops.cpu.compiler import WIDE
 from polypool.ops.cpu.gradient import give, target_of
 from polypool.ops.cpu.job import (
+    CELLS,
     CHANNELS,
     GRAIN,
     HEADS,
