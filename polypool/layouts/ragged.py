@@ -8,7 +8,7 @@ from torch import Tensor
 from polypool._lazy import kept
 from polypool.cells import Members, Ragged
 from polypool.layouts.layout import Layout
-from polypool.ops import segments
+from polypool.ops import dispatch, moments, segments
 
 
 class RaggedLayout(Layout):
@@ -64,6 +64,8 @@ class RaggedLayout(Layout):
 
     def _lift(self, y: Tensor) -> Tensor:
         members = self.members
+        if members.element is None and dispatch.accelerated(y, members.cell):
+            return self._shaped(moments.expand(y, members.offsets, members.order, members.cell.shape[0]))
         if members.partial:
             y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
         spread = segments.expand(y, members.cell)

@@ -133,10 +133,10 @@ class Job:
         """Whether some cell was cut into pieces that have to be joined."""
         return self.items != self.pieces_of_all
 
-    def gradient(self) -> Tensor:
-        """Makes room for the gradient of the values, 0 where no cell writes."""
-        fields, values = self.fields, self.values
-        grad = torch.empty_like(values)
+    def gradient(self, into: Tensor | None = None) -> Tensor:
+        """Makes room for the gradient of the values, 0 where no cell writes; or takes a tensor of their shape for it."""
+        fields = self.fields
+        grad = torch.empty_like(self.values) if into is None else into
         advise(grad)
         if not self.covered:
             grad.zero_()

@@ -1,5 +1,5 @@
 """Sums, means, central moments and extremes of cells, any of them in one pass."""
 
-from polypool.ops.moments.op import CODES, moments
+from polypool.ops.moments.op import CODES, expand, moments
 
-__all__ = ["CODES", "moments"]
+__all__ = ["CODES", "expand", "moments"]

@@ -76,11 +76,23 @@ def backward(
     else:
         level = fields.CHOSEN if places.numel() else fields.EVEN
     job.fields[fields.LEVEL] = level
-    if job.contiguous:
-        job.run(gradients_of_stretches, STRETCH_BYTES)
-    else:
-        job.run(gradients_of_rows, BLOCK_BYTES)
+    job.run(gradients_of_stretches if job.contiguous else gradients_of_rows, _scratch(job))
     return result
+
+
+def expand(y: Tensor, offsets: Tensor, rows: Tensor | None, size: int) -> Tensor:
+    """Each cell's row `(K, C)` to its members, `(size, C)`: the gradient of a sum. 0 for what is in no cell."""
+    result = torch.empty((size, y.shape[-1]), dtype=y.dtype)
+    job = Job(Source(result, offsets, rows))
+    job.gradient(into=result)
+    job.put(fields.G_SUM, y.to(job.computed).contiguous())
+    job.fields[fields.LEVEL] = fields.EVEN
+    job.run(gradients_of_stretches if job.contiguous else gradients_of_rows, _scratch(job))
+    return result
+
+
+def _scratch(job: Job) -> int:
+    return STRETCH_BYTES if job.contiguous else BLOCK_BYTES
 
 
 def backward_of_weight(

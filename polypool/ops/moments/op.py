@@ -21,6 +21,8 @@ library.define(f"moments({_SOURCE}, int[] wanted) -> (Tensor, Tensor, Tensor)")
 library.define(f"moments_backward(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
 library.define(f"moments_backward_of_weight(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
 
+library.define("expand(Tensor y, Tensor offsets, Tensor? rows, SymInt size) -> Tensor")
+
 Optional = Tensor | None
 
 
@@ -48,9 +50,16 @@ def _backward_of_weight(
     return cpu.backward_of_weight(grad, Source(values, offsets, rows, weight), *known)
 
 
+def _expand(y: Tensor, offsets: Tensor, rows: Optional, size: int) -> Tensor:
+    from polypool.ops.moments import cpu
+
+    return cpu.expand(y, offsets, rows, size)
+
+
 library.impl("moments", _forward, "CPU")
 library.impl("moments_backward", _backward, "CPU")
 library.impl("moments_backward_of_weight", _backward_of_weight, "CPU")
+library.impl("expand", _expand, "CPU")
 
 
 @torch.library.register_fake("polypool::moments", lib=library)
@@ -74,6 +83,11 @@ def _(grad: Tensor, values: Tensor, *rest: Any) -> Tensor:
 @torch.library.register_fake("polypool::moments_backward_of_weight", lib=library)
 def _(grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Tensor, *known: Any) -> Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+@torch.library.register_fake("polypool::expand", lib=library)
+def _(y: Tensor, offsets: Tensor, rows: Optional, size: int) -> Tensor:
+    return y.new_empty((size, y.shape[-1]))
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
@@ -115,7 +129,26 @@ def _define(cells: Any, weight: Optional, wanted: Sequence[int]) -> Tensor:
 torch.library.register_autograd("polypool::moments", _differentiate, setup_context=_remember, lib=library)
 
 
+def _remember_list(ctx: Any, inputs: Any, output: Any) -> None:
+    _, offsets, rows, _ = inputs
+    ctx.save_for_backward(offsets, rows)
+
+
+def _gather(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    offsets, rows = ctx.saved_tensors
+    stats, _, _ = torch.ops.polypool.moments(grad, offsets, rows, None, [CODES.index("sum")])
+    return stats[0].to(grad.dtype), None, None, None
+
+
+torch.library.register_autograd("polypool::expand", _gather, setup_context=_remember_list, lib=library)
+
+
 def moments(source: Source, keys: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
     """The statistics of each cell by name, `(K, C)`, and the masses `(K, H)`, empty without weights."""
     stats, _, mass = torch.ops.polypool.moments(*source, [CODES.index(key) for key in keys])
     return dict(zip(keys, stats.unbind(0), strict=True)), mass
+
+
+def expand(y: Tensor, offsets: Tensor, rows: Tensor | None, size: int) -> Tensor:
+    """Each cell's row to the rows that are listed for it, `(size, C)`; the others get 0. Its gradient is the sum."""
+    return torch.ops.polypool.expand(y, offsets, rows, size)
