@@ -113,7 +113,8 @@ class Ragged(Cells):
         return segments.total(v, self.members.cell, self.members.bins)[: self.members.num_cells]
 
     def expand(self, y: Tensor) -> Tensor:
-        if not self.members.partial and dispatch.accelerated(y, self.members.cell):
+        floating = y.is_floating_point()
+        if floating and not self.members.partial and dispatch.accelerated(y, self.members.cell):
             return moments.expand(y, self.members.offsets, self.members.order, self.members.cell.shape[0])
         if self.members.partial:
             # What is in no cell gets ones: anything finite will do, and an operator may divide by it.

@@ -64,7 +64,7 @@ class RaggedLayout(Layout):
 
     def _lift(self, y: Tensor) -> Tensor:
         members = self.members
-        if members.element is None and dispatch.accelerated(y, members.cell):
+        if members.element is None and y.is_floating_point() and dispatch.accelerated(y, members.cell):
             return self._shaped(moments.expand(y, members.offsets, members.order, members.cell.shape[0]))
         if members.partial:
             y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])

@@ -134,7 +134,7 @@ class Job:
         return self.items != self.pieces_of_all
 
     def gradient(self, into: Tensor | None = None) -> Tensor:
-        """Makes room for the gradient of the values, 0 where no cell writes; or takes a tensor of their shape for it."""
+        """Makes room for the gradient of the values, 0 where no cell writes, or takes a tensor like them."""
         fields = self.fields
         grad = torch.empty_like(self.values) if into is None else into
         advise(grad)
