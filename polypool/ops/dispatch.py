@@ -96,7 +96,8 @@ def _settled() -> tuple[str, str | None]:
 
 # A compiler cannot look into these questions: it asks them when it compiles. (`torch.compiler.assume_constant_result`
 # does just this, but imports the compiler.)
-_settled._dynamo_marked_constant = True  # type: ignore[attr-defined]
+for _question in (choice, _settled):
+    _question._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _unfit(tensors: tuple[Tensor | None, ...]) -> str | None:

@@ -374,6 +374,43 @@ def gather_some(builder: Any, sig: Any, like: Any, base: Any, offsets: Any, mask
     return _gather(builder, sig.return_type, base, offsets, mask)
 
 
+@native(
+    lambda like, addresses, counts, start, target: types.void(
+        like, types.int64, types.int64, types.int32, types.int64
+    )
+)
+def turn(
+    builder: Any, sig: Any, like: Any, addresses: Any, counts: Any, start: Any, target: Any
+) -> None:
+    """Turns rows into columns: as many rows as a vector has lanes, from number `start` on.
+
+    Their addresses (int64) and how many numbers they have (int32) are read from memory. Number `start + j` of row i goes
+    to lane i of vector j at the target; what a row does not have is 0.
+    """
+    kind = sig.args[0]
+    size, lanes = BYTES[kind.elem], kind.lanes
+    counted = _numbers(ir.VectorType(I32, lanes), range(lanes))
+    off = builder.mul(builder.sext(start, I64), I64(size))
+    rows = []
+    for i in range(lanes):
+        address = builder.load(_at(builder, builder.add(addresses, I64(8 * i)), I64), align=8)
+        count = builder.load(_at(builder, builder.add(counts, I64(4 * i)), I32), align=4)
+        mask = builder.icmp_signed("<", counted, broadcast(builder, builder.sub(count, start), lanes))
+        rows.append(_load(builder, kind.llvm, builder.add(address, off), size, mask))
+    step = 1
+    while step < lanes:
+        # Changes places of what is `step` lanes to the right in one row and `step` rows below in its partner.
+        upper = _numbers(ir.VectorType(I32, lanes), [i + (lanes - step if i & step else 0) for i in range(lanes)])
+        lower = _numbers(ir.VectorType(I32, lanes), [i + (lanes if i & step else step) for i in range(lanes)])
+        for i in range(lanes):
+            if not i & step:
+                a, b = rows[i], rows[i + step]
+                rows[i], rows[i + step] = builder.shuffle_vector(a, b, upper), builder.shuffle_vector(a, b, lower)
+        step *= 2
+    for i, row in enumerate(rows):
+        _store(builder, row, builder.add(target, I64(i * lanes * size)), size)
+
+
 # Numbers of fewer bytes than their lanes
 
 

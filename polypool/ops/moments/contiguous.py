@@ -26,7 +26,7 @@ from polypool.ops.cpu.job import (
     VALUES,
     WORKER,
 )
-from polypool.ops.cpu.like import lanes, size, write_like
+from polypool.ops.cpu.like import lanes, read_like, size, write_like
 from polypool.ops.cpu.stretch import STRETCH, ask, located, real, widened
 from polypool.ops.cpu.vec import (
     add_lanes,
@@ -146,6 +146,24 @@ def where(like: Any, address: Any, weights: Any, n: Any, value: Any, nan: Any) -
 
 
 @inline
+def uniform(like: Any, address: Any, weights: Any, n: Any, mean: Any, m2: Any, mass: Any) -> Any:
+    """What all of n numbers equal, and whether they do. It is looked at only where their variance is rounding."""
+    if not m2 <= mass * (mean * mean) * 1e-12:
+        return mean, False
+    for i in range(0, n, lanes(like)):
+        mask, _ = real(like, weights, i, n)
+        if any_lane(mask):
+            value = read_like(like, address + (i + int64(first_lane(mask))) * size(like))
+            common = full(like, value)
+            for k in range(i, n, lanes(like)):
+                mask, _ = real(like, weights, k, n)
+                if any_lane(mask & (get(like, address + k * size(like), mask) != common)):
+                    return mean, False
+            return float64(value), True
+    return mean, False
+
+
+@inline
 def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: Any) -> None:
     """A cell, or one piece of it."""
     cell, part = item(job, i)
@@ -154,17 +172,21 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
     start, stop = piece(job, begin, end, part)
     total, mass, m2, m3, m4 = 0.0, 0.0, 0.0, 0.0, 0.0
     top, low, top_at, low_at = 0.0, 0.0, int64(-1), int64(-1)
+    mean, alike = 0.0, level >= SPREAD
     while start < stop:
         n = min(stop - start, int64(STRETCH))
         stored, weights = located(like, job, cell, begin, start)
         address = widened(like, job, scratch, stored, n)
         b, own, tops, lows = sums(like, extremes, address, weights, n)
         if own != 0.0:
-            b2, b3, b4 = 0.0, 0.0, 0.0
+            b2, b3, b4, here = 0.0, 0.0, 0.0, b / own
             if level >= SPREAD:
                 b2, b3, b4 = deviations(
                     like, level, address, weights, n, b / own, own, stored + n * size(like)
                 )
+                here, flat = uniform(like, address, weights, n, b / own, b2, own)
+                b2, b3, b4 = (0.0, 0.0, 0.0) if flat else (b2, b3, b4)
+                alike = alike and flat and (mass == 0.0 or here == mean)
             nan = extremes and b != b and where(like, address, weights, n, 0.0, True) < n
             if extremes and job[MAX] != 0:
                 x = np.nan if nan else float64(max_lanes(tops))
@@ -174,20 +196,21 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
                 y = np.nan if nan else float64(min_lanes(lows))
                 if mass == 0.0 or y < low or (y != y and low == low):
                     low, low_at = y, start - begin + where(like, address, weights, n, y, nan)
-            if mass != 0.0:
+            if mass != 0.0 and level >= SPREAD:
+                gap = 0.0 if alike else b / own - total / mass
                 if level >= SHAPE:
-                    b4 = join_m4(m4, b4, m2, b2, m3, b3, total, b, mass, own)
-                    b3 = join_m3(m3, b3, m2, b2, total, b, mass, own)
-                if level >= SPREAD:
-                    b2 = join_m2(m2, b2, total, b, mass, own)
+                    b4 = join_m4(m4, b4, m2, b2, m3, b3, gap, mass, own)
+                    b3 = join_m3(m3, b3, m2, b2, gap, mass, own)
+                b2 = join_m2(m2, b2, gap, mass, own)
             total, mass, m2, m3, m4 = total + b, mass + own, b2, b3, b4
+            mean = here if alike else total / mass
         start += n
     if pieces > 1:
         state = job[STATES] + i * STATE * 8
         for at, number in enumerate((total, m2, m3, m4, top, low, float64(top_at), float64(low_at), mass)):
             write_f64(state + 8 * at, number)
         return
-    finish(like, level, extremes, job, cell, mass, total, m2, m3, m4, top, low, top_at, low_at)
+    finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
 
 
 @inline
@@ -199,9 +222,11 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
     address, step, n = job[VALUES] + first * job[CELL], job[CELL], job[LENGTH]
     for cell in range(first, stop):
         total, mass, tops, lows = sums(like, extremes, address, int64(0), n)
-        m2, m3, m4 = 0.0, 0.0, 0.0
+        mean, m2, m3, m4 = total / mass, 0.0, 0.0, 0.0
         if level >= SPREAD:
-            m2, m3, m4 = deviations(like, level, address, int64(0), n, total / mass, mass, address + step)
+            m2, m3, m4 = deviations(like, level, address, int64(0), n, mean, mass, address + step)
+            mean, flat = uniform(like, address, int64(0), n, mean, m2, mass)
+            m2, m3, m4 = (0.0, 0.0, 0.0) if flat else (m2, m3, m4)
         top, low, top_at, low_at = 0.0, 0.0, int64(0), int64(0)
         nan = extremes and total != total and where(like, address, int64(0), n, 0.0, True) < n
         if extremes and job[MAX] != 0:
@@ -210,7 +235,7 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
         if extremes and job[MIN] != 0:
             low = np.nan if nan else float64(min_lanes(lows))
             low_at = where(like, address, int64(0), n, low, nan)
-        finish(like, level, extremes, job, cell, mass, total, m2, m3, m4, top, low, top_at, low_at)
+        finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
         address += step
 
 
@@ -223,6 +248,7 @@ def finish(
     cell: Any,
     mass: Any,
     total: Any,
+    mean: Any,
     m2: Any,
     m3: Any,
     m4: Any,
@@ -232,14 +258,14 @@ def finish(
     low_at: Any,
 ) -> None:
     """Writes the results of a cell that are wanted."""
-    part = 0.0 if mass == 0.0 else 1.0 / mass
+    over = 1.0 if mass == 0.0 else mass
     give(like, job[SUM], cell, total)
-    give(like, job[MEAN], cell, total * part)
+    give(like, job[MEAN], cell, mean)
     if level >= SPREAD:
-        give(like, job[M2], cell, m2 * part)
+        give(like, job[M2], cell, m2 / over)
     if level >= SHAPE:
-        give(like, job[M3], cell, m3 * part)
-        give(like, job[M4], cell, m4 * part)
+        give(like, job[M3], cell, m3 / over)
+        give(like, job[M4], cell, m4 / over)
     if extremes and job[MAX] != 0:
         give(like, job[MAX], cell, top)
         write_i32(job[ARGMAX] + 4 * cell, int32(top_at))

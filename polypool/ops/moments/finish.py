@@ -14,6 +14,7 @@ from polypool.ops.cpu.walk import get, inline, pieces_of, put
 from polypool.ops.moments.fields import (
     ARGMAX,
     ARGMIN,
+    EXTREMES,
     LEVEL,
     M2,
     M3,
@@ -36,16 +37,17 @@ def finish(like: Any, job: Any, state: Any, mass: Any, cell: Any, head: Any) -> 
         write_like(like, job[MASS] + (cell * job[HEADS] + head) * size(like), mass)
     row = 8 * job[WIDTH]
     width = job[WIDTH] // job[HEADS]
-    part = 0.0 if mass == 0.0 else 1.0 / mass
+    over = 1.0 if mass == 0.0 else mass
     for t in range(head * width, (head + 1) * width, lanes(like)):
         mask = first_lanes(like, int32((head + 1) * width - t))
         at = cell * job[WIDTH] + t
         known = state + 8 * t
         give(like, mask, job[SUM], at, known, 1.0, mass)
-        give(like, mask, job[MEAN], at, known, part, mass)
-        give(like, mask, job[M2], at, known + row, part, mass)
-        give(like, mask, job[M3], at, known + 2 * row, part, mass)
-        give(like, mask, job[M4], at, known + 3 * row, part, mass)
+        if job[MEAN] != 0:
+            give_mean(like, mask, job, at, known, row, mass)
+        give(like, mask, job[M2], at, known + row, over, mass)
+        give(like, mask, job[M3], at, known + 2 * row, over, mass)
+        give(like, mask, job[M4], at, known + 3 * row, over, mass)
         give(like, mask, job[MAX], at, known + 4 * row, 1.0, mass)
         give(like, mask, job[MIN], at, known + 5 * row, 1.0, mass)
         give(places(like, int32(0)), mask, job[ARGMAX], at, known + 6 * row, 1.0, mass)
@@ -53,13 +55,25 @@ def finish(like: Any, job: Any, state: Any, mass: Any, cell: Any, head: Any) -> 
 
 
 @inline
-def give(like: Any, mask: Any, result: Any, at: Any, known: Any, factor: Any, mass: Any) -> None:
-    """Writes one vector of a result that is wanted."""
+def give(like: Any, mask: Any, result: Any, at: Any, known: Any, over: Any, mass: Any) -> None:
+    """Writes one vector of a result that is wanted, divided by a number."""
     if result != 0:
         double = doubled(like)
         if mass != 0.0:
-            double = get(double, known, mask) * full(double, factor)
+            double = get(double, known, mask) / full(double, over)
         put(result + at * size(like), as_like(like, double), mask)
+
+
+@inline
+def give_mean(like: Any, mask: Any, job: Any, at: Any, known: Any, row: Any, mass: Any) -> None:
+    """Writes one vector of means: exactly what all members equal, where they do and extremes tell."""
+    mean = doubled(like)
+    if mass != 0.0:
+        mean = get(mean, known, mask) / full(mean, mass)
+        if job[LEVEL] >= EXTREMES:
+            top, low = get(mean, known + 4 * row, mask), get(mean, known + 5 * row, mask)
+            mean = select(top == low, top, mean)
+    put(job[MEAN] + at * size(like), as_like(like, mean), mask)
 
 
 @inline
@@ -87,9 +101,11 @@ def join(like: Any, job: Any, first: Any, pieces: Any, head: Any, t: Any, mask: 
                 total, m2, m3, m4 = b, b2, b3, b4
                 top, low, top_at, low_at = x, y, x_at, y_at
             else:
-                m4 = join_m4(m4, b4, m2, b2, m3, b3, total, b, mass, own)
-                m3 = join_m3(m3, b3, m2, b2, total, b, mass, own)
-                m2 = join_m2(m2, b2, total, b, mass, own)
+                gap = b / full(b, own) - total / full(b, mass)
+                gap = select((top == low) & (x == top) & (y == top), zero, gap)
+                m4 = join_m4(m4, b4, m2, b2, m3, b3, gap, mass, own)
+                m3 = join_m3(m3, b3, m2, b2, gap, mass, own)
+                m2 = join_m2(m2, b2, gap, mass, own)
                 total = total + b
                 more = (x > top) | ((x != x) & (top == top))
                 less = (y < low) | ((y != y) & (low == low))

@@ -13,38 +13,23 @@ from polypool.ops.cpu.walk import inline
 
 
 @inline
-def join_m2(a: Any, b: Any, total_a: Any, total_b: Any, mass_a: Any, mass_b: Any) -> Any:
-    """Summed squared deviations of the union."""
-    gap = total_b * same(a, 1.0 / mass_b) - total_a * same(a, 1.0 / mass_a)
+def join_m2(a: Any, b: Any, gap: Any, mass_a: Any, mass_b: Any) -> Any:
+    """Summed squared deviations of the union; `gap` is the mean of b less that of a."""
     return a + b + gap * gap * same(a, mass_a * mass_b / (mass_a + mass_b))
 
 
 @inline
-def join_m3(a: Any, b: Any, a2: Any, b2: Any, total_a: Any, total_b: Any, mass_a: Any, mass_b: Any) -> Any:
+def join_m3(a: Any, b: Any, a2: Any, b2: Any, gap: Any, mass_a: Any, mass_b: Any) -> Any:
     """Summed cubes of deviations; `a2` and `b2` are the summed squares."""
     mass = mass_a + mass_b
-    gap = total_b * same(a, 1.0 / mass_b) - total_a * same(a, 1.0 / mass_a)
     moved = gap * gap * same(a, mass_a * mass_b * (mass_a - mass_b) / (mass * mass))
     return a + b + gap * (moved + b2 * same(a, 3.0 * mass_a / mass) - a2 * same(a, 3.0 * mass_b / mass))
 
 
 @inline
-def join_m4(
-    a: Any,
-    b: Any,
-    a2: Any,
-    b2: Any,
-    a3: Any,
-    b3: Any,
-    total_a: Any,
-    total_b: Any,
-    mass_a: Any,
-    mass_b: Any,
-) -> Any:
+def join_m4(a: Any, b: Any, a2: Any, b2: Any, a3: Any, b3: Any, gap: Any, mass_a: Any, mass_b: Any) -> Any:
     """Summed fourth powers of deviations."""
-    mass = mass_a + mass_b
-    share_a, share_b = mass_a / mass, mass_b / mass
-    gap = total_b * same(a, 1.0 / mass_b) - total_a * same(a, 1.0 / mass_a)
+    share_a, share_b = mass_a / (mass_a + mass_b), mass_b / (mass_a + mass_b)
     fourth = (
         gap * gap * same(a, mass_a * share_b * (share_a * share_a - share_a * share_b + share_b * share_b))
     )

@@ -82,7 +82,8 @@ def measure(
     zero = full(like, 0.0)
     total, m2, m3, m4, left = zero, zero, zero, zero, zero
     top, low = full(like, -np.inf), full(like, np.inf)
-    top_at, low_at = places(like, int32(0)), places(like, int32(0))
+    # The first member wins where all are -inf, which is larger than nothing.
+    top_at, low_at = places(like, read_i32(scratch + PLACE)), places(like, read_i32(scratch + PLACE))
     row = 8 * job[CHANNELS]
     known = state + 8 * t
     if level >= EXTREMES and before != 0.0:
@@ -114,7 +115,8 @@ def measure(
             top, low = select(more, x, top), select(less, x, low)
             top_at, low_at = select(more, place, top_at), select(less, place, low_at)
     if level >= SPREAD:
-        mean = total * full(like, 1.0 / mass)
+        # Where all members are equal, the rounding of their mean must not look like a variance.
+        mean = select(top == low, top, total / full(like, mass))
         for i in range(m):
             d = get(like, read_i64(rows + 8 * i) + off, mask) - mean
             share = spread(like, scratch + SHARE + size(like) * i)
@@ -145,12 +147,14 @@ def measure(
     if before != 0.0:
         a = get(wide_total, known, mask)
         if level >= SPREAD:
+            gap = wide_total / full(a, mass) - a / full(a, before)
+            gap = select(as_double(top) == as_double(low), doubled(like), gap)
             a2 = get(a, known + row, mask)
             if level >= SHAPE:
                 a3, a4 = get(a, known + 2 * row, mask), get(a, known + 3 * row, mask)
-                wide_m4 = join_m4(a4, wide_m4, a2, wide_m2, a3, wide_m3, a, wide_total, before, mass)
-                wide_m3 = join_m3(a3, wide_m3, a2, wide_m2, a, wide_total, before, mass)
-            wide_m2 = join_m2(a2, wide_m2, a, wide_total, before, mass)
+                wide_m4 = join_m4(a4, wide_m4, a2, wide_m2, a3, wide_m3, gap, before, mass)
+                wide_m3 = join_m3(a3, wide_m3, a2, wide_m2, gap, before, mass)
+            wide_m2 = join_m2(a2, wide_m2, gap, before, mass)
         wide_total = a + wide_total
     put(known, wide_total, mask)
     if level >= EXTREMES:
