@@ -28,7 +28,7 @@ WIDE, TAIL = vec.vector(numba.float32, 64), vec.vector(numba.float32, 16)
 SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
 
 _lock = threading.Lock()
-_compiled: dict[tuple[str, torch.dtype], Any] = {}
+_compiled: dict[tuple[Callable[[Any], None], torch.dtype], Any] = {}
 
 
 def precision(dtype: torch.dtype) -> dict[str, Any]:
@@ -40,13 +40,12 @@ def precision(dtype: torch.dtype) -> dict[str, Any]:
 
 def address(kernel: Callable[[Any], None], dtype: torch.dtype) -> int:
     """Where the machine code of a kernel for float32 or float64 begins; compiled or read from disk on first use."""
-    name = f"{kernel.__module__}.{kernel.__name__}"
-    found = _compiled.get((name, dtype))
+    found = _compiled.get((kernel, dtype))
     if found is None:
         with _lock:
-            found = _compiled.get((name, dtype))
+            found = _compiled.get((kernel, dtype))
             if found is None:
-                found = _compiled[name, dtype] = _compile(kernel, dtype)
+                found = _compiled[kernel, dtype] = _compile(kernel, dtype)
     return found.address
 
 
