@@ -210,19 +210,35 @@ class Cells(ABC):
 
     def softmax(self, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
         """The density `e^(s / t) / sum w e^(s / t)` over the members of each cell, per channel of the scores."""
-        return exponential.softmax(self, scores, t)
+        source = self.source(scores)
+        if source is None:
+            return exponential.softmax(self, scores, t)
+        return exponential.op.softmax(source, 1 / t)
 
-    def log_mean_exp(self, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
-        """`t log(sum w e^(v / t) / sum w)`: max for t to 0, mean for t to infinity."""
-        return exponential.log_mean_exp(self, v, t)
+    def log_mean_exp(self, v: Tensor | None = None, t: float | Tensor = 1.0) -> Tensor:
+        """`t log(sum w e^(v / t) / sum w)`: max for t to 0, mean for t to infinity. v is the rows when None."""
+        source = self.source(v)
+        if source is None:
+            return exponential.log_mean_exp(self, self.rows if v is None else v, t)
+        return exponential.op.log_mean_exp(source, t)
 
     def power_mean(self, v: Tensor, p: float | Tensor, signed: bool = False) -> Tensor:
         """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept."""
         return power.power_mean(self, v, p, signed)
 
-    def attend(self, scores: Tensor, v: Tensor, t: float | Tensor = 1.0) -> Tensor:
-        """The members of `v` averaged under the softmax of scores `(..., N, h)` at temperature t."""
-        return exponential.attend(self, scores, v, t)
+    def attend(
+        self, scores: Tensor | None = None, v: Tensor | None = None, t: float | Tensor = 1.0
+    ) -> Tensor:
+        """The members of `v` averaged under the softmax of scores `(..., N, h)` at temperature t.
+
+        v is the rows when None; so are the scores, one for each channel.
+        """
+        if scores is not None:
+            return self.apply(self.softmax(scores, t), v)
+        source = self.source() if v is None else None
+        if source is None:
+            return exponential.attend(self, self.rows, self.rows if v is None else v, t)
+        return exponential.op.average(source, 1 / t)
 
     def quantile(self, q: float) -> Tensor:
         """The q-quantile of each channel, linear between ranks."""

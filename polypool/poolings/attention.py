@@ -51,7 +51,7 @@ class AttentionPool(Pooling):
             )
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.attend(run(self.score, cells.rows), cells.rows)
+        return cells.attend(run(self.score, cells.rows))
 
     def weigh(self, cells: Cells) -> Tensor:
         return cells.softmax(run(self.score, cells.rows))

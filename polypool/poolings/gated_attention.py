@@ -57,7 +57,7 @@ class GatedAttentionPool(Pooling):
         self.score = GatedScore(channels, width, heads)
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.attend(run(self.score, cells.rows), cells.rows)
+        return cells.attend(run(self.score, cells.rows))
 
     def weigh(self, cells: Cells) -> Tensor:
         return cells.softmax(run(self.score, cells.rows))

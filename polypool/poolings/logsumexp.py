@@ -38,7 +38,7 @@ class LogSumExpPool(Pooling):
         self.t = positive(t, "t")
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.log_mean_exp(cells.rows, self.t)
+        return cells.log_mean_exp(t=self.t)
 
     def extra_repr(self) -> str:
         return f"t={self.t}"

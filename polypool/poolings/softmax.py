@@ -45,13 +45,13 @@ class SoftmaxPool(Pooling):
         self.card = restated(self.card, learnable=learn)
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.attend(cells.rows, cells.rows, self._temperature(cells))
+        return cells.attend(t=self._temperature(cells))
 
     def weigh(self, cells: Cells) -> Tensor:
         return cells.softmax(cells.rows, self._temperature(cells))
 
     def _temperature(self, cells: Cells) -> float | Tensor:
-        return self.t.to(cells.rows.dtype) if isinstance(self.t, Tensor) else self.t
+        return self.t.to(cells.dtype) if isinstance(self.t, Tensor) else self.t
 
     def extra_repr(self) -> str:
         return "learned t" if isinstance(self.t, Tensor) else f"t={self.t}"
