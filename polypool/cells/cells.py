@@ -242,15 +242,22 @@ class Cells(ABC):
 
     def quantile(self, q: float) -> Tensor:
         """The q-quantile of each channel, linear between ranks."""
-        return order.quantile(self, q)
+        source = self._unweighted_source()
+        return order.quantile(self, q) if source is None else order.op.quantiles(source, [q])[0]
 
     def trimmed(self, t: float) -> Tensor:
         """The mean of each channel without its `floor(t n)` smallest and largest members."""
-        return order.trimmed(self, t)
+        source = self._unweighted_source()
+        return order.trimmed(self, t) if source is None else order.op.trimmed(source, t)
 
     def top(self, k: int) -> Tensor:
         """The mean of the `min(k, n)` largest members of each channel, ties to the first."""
-        return order.top(self, k)
+        source = self._unweighted_source()
+        return order.top(self, k) if source is None else order.op.top(source, k)
+
+    def _unweighted_source(self) -> Source | None:
+        """What a kernel of order statistics reads; None with weights too, which the definition refuses."""
+        return self.source() if self.weight is None else None
 
     def quantile_density(self, q: float) -> Tensor:
         """The density that picks the q-quantile of each channel, linear between ranks."""
