@@ -12,6 +12,9 @@ PYTEST_FLAGS ?=
 # `make docs SPHINX_FLAGS="-D plot_gallery=0"` leaves the examples unrun, which is quick.
 SPHINX_FLAGS ?=
 WORKERS ?= 2
+# `make bench SUITES=models BENCH_FLAGS=--compile`
+SUITES ?= ops models scaling
+BENCH_FLAGS ?=
 
 # Nothing may be fetched while the demo and the tests run: the model comes with its package.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
@@ -23,12 +26,13 @@ PYTEST := $(TEST_ENV) $(PY) -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_FL
 .DEFAULT_GOAL := help
 # Two installations into one environment must not run side by side.
 .NOTPARALLEL:
-.PHONY: help python demo test test-all lint format format-check types docs clean
+.PHONY: help python demo test test-all bench lint format format-check types docs clean
 
 help:
 	@echo "make demo          install, then run the demo; it writes polypool-demo/index.html"
 	@echo "make test          install, then run the tests"
 	@echo "make test-all      the same with the long matrix"
+	@echo "make bench         measure everything against everybody; takes some 20 minutes of a quiet machine"
 	@echo "make lint          ruff check"
 	@echo "make format        ruff format; make format-check only looks"
 	@echo "make types         mypy"
@@ -53,6 +57,7 @@ $(VENV)/.installed-%: $(PINS) | $(PY)
 
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 DOCS := $(VENV)/.installed-docs
 
 demo: $(DEMO)
@@ -63,6 +68,14 @@ test: $(DEV)
 
 test-all: $(DEV)
 	$(PYTEST)
+
+# The command sets MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ for the processes that measure, so
+# that malloc keeps freed memory, for everybody alike; and unsets them for the table that is about fresh memory. A wrong
+# result in one suite does not keep the others from being measured.
+bench: $(BENCH)
+	@failed=0; for suite in $(SUITES); do \
+	  $(OFFLINE) $(VENV)/bin/polypool bench --suite $$suite --json benchmarks/results/$$suite.json $(BENCH_FLAGS) || failed=$$?; \
+	done; exit $$failed
 
 lint: $(DEV)
 	$(PY) -m ruff check .

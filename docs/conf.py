@@ -22,6 +22,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "operator_pages",
     "explain_pages",
+    "benchmark_pages",
 ]
 exclude_patterns = ["_build", "_generated", "gallery/*.ipynb"]
 

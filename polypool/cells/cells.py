@@ -222,9 +222,18 @@ class Cells(ABC):
             return exponential.log_mean_exp(self, self.rows if v is None else v, t)
         return exponential.op.log_mean_exp(source, t)
 
-    def power_mean(self, v: Tensor, p: float | Tensor, signed: bool = False) -> Tensor:
-        """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept."""
-        return power.power_mean(self, v, p, signed)
+    def power_mean(
+        self, v: Tensor | None, p: float | Tensor, signed: bool = False, floor: float | None = None
+    ) -> Tensor:
+        """`(sum w |v|^p / sum w)^(1 / p)` without overflow; signed: the same of `sign(v) |v|^p`, sign kept.
+
+        v is the rows when None; what is below `floor` counts as `floor`.
+        """
+        plain = signed and isinstance(p, float) and p == 1.0 and floor is None
+        source = None if plain else self.source(v)
+        if source is None:
+            return power.power_mean(self, self.rows if v is None else v, p, signed, floor)
+        return power.op.power_mean(source, p, signed, floor)
 
     def attend(
         self, scores: Tensor | None = None, v: Tensor | None = None, t: float | Tensor = 1.0

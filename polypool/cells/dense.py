@@ -78,6 +78,7 @@ class Dense(Cells):
         given = self.stored if v is None else v
         own = self.weight if weight is None else weight
         if own is not None and own.requires_grad and torch.is_grad_enabled() and not among_weights:
+            dispatch.decline("this operation has no kernel for gradients of weights")
             return None
         if not dispatch.accelerated(given, own, dense=True):
             return None
@@ -104,10 +105,6 @@ class Dense(Cells):
             self.channels_first,
         )
 
-    def unweighted(self) -> "Dense":
-        """The same members, all of which count 1."""
-        return Dense(self.stored, None, None, self.channels_first)
-
     def first(self) -> Tensor:
         return self._pick(None if self.real is None else self.real.to(torch.int8).argmax(-2), 0)
 
@@ -124,9 +121,7 @@ class Dense(Cells):
         if place is None:
             return wide(self.values.select(1, otherwise))
         picked = self.values.gather(1, place.unsqueeze(-1).expand(-1, 1, self.channels)).squeeze(1)
-        return torch.where(
-            self.n > 0, wide(picked), torch.zeros((), dtype=self.dtype, device=picked.device)
-        )
+        return torch.where(self.n > 0, wide(picked), torch.zeros((), dtype=self.dtype, device=picked.device))
 
     def simple(self, keys: list[str]) -> bool:
         """A sum or a mean of all places is one operation of torch, but for half precision."""

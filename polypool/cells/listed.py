@@ -10,10 +10,10 @@ from polypool.ops.source import Source
 
 
 def cells_of(source: Source) -> Cells:
-    """The cells that a source describes; with several heads each member counts 1, and the weights are left out."""
+    """The cells that a source describes; weights of several heads are left out."""
     values, offsets, rows, weight = source
     shared = weight if weight is not None and weight.shape[-1] == 1 else None
-    real = None if shared is None else shared.detach() > 0
+    real = None if shared is None else shared.detach() != 0
     if offsets is None:
         return Dense(values, real, shared)
     counts = offsets.diff()

@@ -60,6 +60,7 @@ class Ragged(Cells):
     ) -> Source | None:
         own = self.weight if weight is None else weight
         if own is not None and own.requires_grad and torch.is_grad_enabled() and not among_weights:
+            dispatch.decline("this operation has no kernel for gradients of weights")
             return None
         if not dispatch.accelerated(self.values if v is None else v, own):
             return None
@@ -77,17 +78,11 @@ class Ragged(Cells):
         return Source(v, self.members.offsets, order, weight)
 
     def reweighted(self, density: Tensor) -> "Ragged":
-        changed = self._with_weight(density if self.weight is None else density * self.weight)
+        weight = density if self.weight is None else density * self.weight
+        changed = Ragged(self.values, self.members, weight)
         read = density.detach() != 0
         changed.real = read if self.real is None else read & self.real
         return changed
-
-    def unweighted(self) -> "Ragged":
-        """The same members, all of which count 1."""
-        return self._with_weight(None)
-
-    def _with_weight(self, weight: Tensor | None) -> "Ragged":
-        return Ragged(self.values, self.members, weight)
 
     def first(self) -> Tensor:
         return self._pick(self.members.offsets[:-1])
@@ -109,7 +104,7 @@ class Ragged(Cells):
 
     def total(self, v: Tensor) -> Tensor:
         if v.is_floating_point() and dispatch.accelerated(v):
-            return moments.moments(self._listed(v, None), ["sum"])[0]["sum"]
+            return moments.moments(self._listed(v, None), ["sum"])[0]["sum"].to(v.dtype)
         return segments.total(v, self.members.cell, self.members.bins)[: self.members.num_cells]
 
     def expand(self, y: Tensor) -> Tensor:
@@ -125,8 +120,8 @@ class Ragged(Cells):
         return segments.argbest(v, self.members.cell, self.members.bins)[: self.members.num_cells]
 
     def best(self, v: Tensor) -> Tensor:
-        if dispatch.accelerated(v):
-            return moments.moments(self._listed(v, None), ["max"])[0]["max"]
+        if v.is_floating_point() and dispatch.accelerated(v):
+            return moments.moments(self._listed(v, None), ["max"])[0]["max"].to(v.dtype)
         return super().best(v)
 
     def at(self, v: Tensor, index: Tensor) -> Tensor:
@@ -166,6 +161,7 @@ class Soft(Ragged):
         self, v: Tensor | None = None, weight: Tensor | None = None, among_weights: bool = False
     ) -> Source | None:
         """None: the values are never listed K times."""
+        dispatch.decline("soft clusters are matrix products in plain torch")
         return None
 
     def reduce_rows(self, how: Literal["sum", "mean"] = "sum") -> Tensor:

@@ -67,15 +67,31 @@ def accelerated(*tensors: Tensor | None, dense: bool = False) -> bool:
     Raises:
         RuntimeError: They were asked for by name and cannot.
     """
-    if dense and torch.compiler.is_compiling():
-        return False
     kind, reason = _settled()
     if kind == "reference":
         return False
-    reason = reason or _unfit(tensors)
-    if reason is not None and kind == "numba":
+    if reason is None:
+        reason = _COMPILED if dense and torch.compiler.is_compiling() else _unfit(tensors)
+    if reason is not None:
+        decline(reason, kind)
+    return reason is None and not any(_is_empty(tensor) for tensor in tensors)
+
+
+def decline(reason: str, kind: str | None = None) -> None:
+    """Leaves a computation to the definition.
+
+    Raises:
+        RuntimeError: Kernels were asked for by name.
+    """
+    if (kind or _settled()[0]) == "numba":
         raise RuntimeError(f'kernels("numba") cannot run here: {reason}. Use kernels("auto").')
-    return reason is None
+
+
+_COMPILED = "a compiler fuses dense layouts with what is around them in plain torch"
+
+
+def _is_empty(tensor: Tensor | None) -> bool:
+    return tensor is not None and not torch.compiler.is_compiling() and tensor.numel() == 0
 
 
 def _settled() -> tuple[str, str | None]:
@@ -97,7 +113,7 @@ def _settled() -> tuple[str, str | None]:
 # A compiler cannot look into these questions: it asks them when it compiles. (`torch.compiler.assume_constant_result`
 # does just this, but imports the compiler.)
 for _question in (choice, _settled):
-    _question._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    setattr(_question, "_dynamo_marked_constant", True)  # noqa: B010 - functions have no such attribute in typing
 
 
 def _unfit(tensors: tuple[Tensor | None, ...]) -> str | None:
@@ -110,28 +126,45 @@ def _unfit(tensors: tuple[Tensor | None, ...]) -> str | None:
             return f"they compute on the CPU; found {tensor.device}"
         if tensor.is_floating_point() and tensor.dtype not in DTYPES:
             return f"they compute on {', '.join(map(str, DTYPES))}; found {tensor.dtype}"
+        if tensor.dtype is torch.float16 and not _widens_float16():
+            return "this processor does not widen float16"
         if not compiling:
             if type(tensor) not in _PLAIN:
                 return f"they compute on plain tensors; found {type(tensor).__name__}"
-            if tensor.numel() == 0:
-                return "there is nothing to compute on"
+            if max(tensor.shape[-1], tensor.numel() // max(tensor.shape[-1], 1)) > _MOST:
+                return "they count the members of a cell in 32 bits"
     return None
 
 
 _PLAIN = (Tensor, torch.nn.Parameter)
+_MOST = torch.iinfo(torch.int32).max
 
 
 @cache
 def _installed() -> bool:
-    """Whether numba is there; says once that pooling is slower without it."""
-    if find_spec("numba") is not None:
-        return True
-    warnings.warn(
-        "polypool runs without its CPU kernels, which are many times faster: numba is not installed. "
-        "pip install polypool[fast].",
-        stacklevel=2,
-    )
-    return False
+    """Whether numba works; says once that pooling is slower without it."""
+    try:
+        import numba  # noqa: F401
+    except ImportError as error:
+        found = "numba is not installed" if find_spec("numba") is None else f"numba does not work ({error})"
+        warnings.warn(
+            f"polypool runs without its CPU kernels, which are many times faster: {found}. "
+            "pip install polypool[fast].",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+@cache
+def _widens_float16() -> bool:
+    from polypool.ops.cpu.vec import HAS_F16
+
+    return HAS_F16
+
+
+for _answer in (_installed, _widens_float16):
+    setattr(_answer, "_dynamo_marked_constant", True)  # noqa: B010
 
 
 @cache

@@ -68,8 +68,8 @@ class GeMPool(Pooling):
         self.card = restated(self.card, learnable=learn)
 
     def reduce(self, cells: Cells) -> Tensor:
-        p = self.p.to(cells.rows.dtype) if isinstance(self.p, Tensor) else self.p
-        return cells.power_mean(cells.rows.clamp(min=self.eps), p)
+        p = self.p.to(cells.dtype) if isinstance(self.p, Tensor) else self.p
+        return cells.power_mean(None, p, floor=self.eps)
 
     def extra_repr(self) -> str:
         return f"p={[round(x, 3) for x in self.p.tolist()] if isinstance(self.p, Tensor) else self.p}, eps={self.eps}"

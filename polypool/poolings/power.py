@@ -43,7 +43,7 @@ class PowerPool(Pooling):
         self.card = restated(self.card, constant_preserving=signed)
 
     def reduce(self, cells: Cells) -> Tensor:
-        return cells.power_mean(cells.rows, self.p, self.signed)
+        return cells.power_mean(None, self.p, self.signed)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, signed={self.signed}"

@@ -8,11 +8,13 @@ file of the function alone, and the functions that it is made of live in others.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from pickle import PickleError
 from types import FunctionType
 from typing import Any
 
@@ -28,6 +30,15 @@ WIDE, TAIL = vec.vector(numba.float32, 64), vec.vector(numba.float32, 16)
 SIGNATURE = numba.types.void(numba.types.CPointer(numba.types.int64))
 
 _lock = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
 _compiled: dict[tuple[Callable[[Any], None], torch.dtype], Any] = {}
 
 
@@ -57,7 +68,12 @@ def _compile(kernel: Callable[[Any], None], dtype: torch.dtype) -> Any:
     one.__module__ = kernel.__module__
     try:
         return numba.cfunc(SIGNATURE, cache=True)(one)
-    except (RuntimeError, OSError):  # numba found no folder that it may write to
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        PickleError,
+    ):  # there is no folder to write to, or the file is spoilt
         _say_uncached()
     return numba.cfunc(SIGNATURE)(one)
 
@@ -77,7 +93,7 @@ def _fingerprint() -> str:
 def _say_uncached() -> None:
     """Says once that compiled kernels cannot be kept."""
     warnings.warn(
-        "polypool cannot write its compiled kernels to disk and compiles them anew in each process. "
-        "Set NUMBA_CACHE_DIR to a folder that can be written.",
+        "polypool cannot write its compiled kernels to disk, or read what is there, and compiles them anew in each "
+        "process. Set NUMBA_CACHE_DIR to a folder that can be written.",
         stacklevel=2,
     )

@@ -25,6 +25,7 @@ from polypool.ops.cpu.job import (
 )
 from polypool.ops.cpu.like import narrowed, read_like, size, write_like
 from polypool.ops.cpu.vec import (
+    HAS_F16,
     read_i64,
     store_bf16,
     store_bf16_some,
@@ -85,7 +86,7 @@ def give(like: Any, mask: Any, job: Any, address: Any, v: Any) -> None:
             store_bf16(address, x)
         else:
             store_bf16_some(address, x, mask)
-    else:
+    elif HAS_F16:
         x = narrowed(v)
         if mask is None:
             store_f16(address, x)

@@ -29,6 +29,7 @@ from polypool.ops.source import Source
     CHANNELS,
     WIDTH,  # channels that a kernel treats together: all of them, or one where cells are contiguous
     SHORT,  # whether contiguous cells follow each other without gaps, unweighted and in full precision
+    SETS,  # heads that a kernel finishes by themselves: all of them, or one where cells are contiguous
     LENGTH,  # the members of every cell where there are no offsets
     OFFSETS,
     ROWS,
@@ -46,7 +47,7 @@ from polypool.ops.source import Source
     GRAD_CELL,
     STREAM,  # whether it is written past the cache
     OWN,
-) = range(29)
+) = range(30)
 SIZE = 64
 
 KINDS = {torch.float32: 0, torch.float64: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -106,6 +107,7 @@ class Job:
             weight = (weight.transpose(1, 2) if self.contiguous else weight).to(self.computed).contiguous()
             fields[WEIGHT] = weight.data_ptr()
             self.kept.append(weight)
+        fields[SETS] = 1 if self.contiguous else fields[HEADS]
         self._cut(offsets)
 
     def _cut(self, offsets: Tensor | None) -> None:
@@ -137,6 +139,10 @@ class Job:
         """Makes room for the gradient of the values, 0 where no cell writes, or takes a tensor like them."""
         fields = self.fields
         grad = torch.empty_like(self.values) if into is None else into
+        inner = 1 if self.contiguous and not fields[OFFSETS] else -1
+        if grad.stride(inner) != 1:  # the values overlap in memory, and their gradient does not
+            batch, places, channels = grad.shape
+            grad = grad.new_empty((batch, channels, places)).transpose(1, 2)
         advise(grad)
         if not self.covered:
             grad.zero_()

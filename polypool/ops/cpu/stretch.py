@@ -22,7 +22,7 @@ def located(like: Any, job: Any, cell: Any, begin: Any, start: Any) -> Any:
     """The address of the number at `start` in a cell that begins at `begin`, and of its weight; 0 without weights."""
     width = size(like) if job[KIND] == 0 else 2
     if job[OFFSETS] != 0:
-        return job[VALUES] + start * width, job[WEIGHT]
+        return job[VALUES] + start * width, job[WEIGHT] + start * size(like) if job[WEIGHT] != 0 else int64(0)
     batch = cell // job[CHANNELS] if job[CELLS] > 1 else int64(0)
     address = job[VALUES] + batch * job[ROW] + (cell - batch * job[CHANNELS]) * job[CELL]
     weights = job[WEIGHT]

@@ -379,13 +379,11 @@ def gather_some(builder: Any, sig: Any, like: Any, base: Any, offsets: Any, mask
         like, types.int64, types.int64, types.int32, types.int64
     )
 )
-def turn(
-    builder: Any, sig: Any, like: Any, addresses: Any, counts: Any, start: Any, target: Any
-) -> None:
+def turn(builder: Any, sig: Any, like: Any, addresses: Any, counts: Any, start: Any, target: Any) -> None:
     """Turns rows into columns: as many rows as a vector has lanes, from number `start` on.
 
-    Their addresses (int64) and how many numbers they have (int32) are read from memory. Number `start + j` of row i goes
-    to lane i of vector j at the target; what a row does not have is 0.
+    Their addresses (int64) and how many numbers they have (int32) are read from memory. Number `start + j` of row i
+    goes to lane i of vector j at the target; what a row does not have is 0.
     """
     kind = sig.args[0]
     size, lanes = BYTES[kind.elem], kind.lanes
@@ -400,12 +398,17 @@ def turn(
     step = 1
     while step < lanes:
         # Changes places of what is `step` lanes to the right in one row and `step` rows below in its partner.
-        upper = _numbers(ir.VectorType(I32, lanes), [i + (lanes - step if i & step else 0) for i in range(lanes)])
+        upper = _numbers(
+            ir.VectorType(I32, lanes), [i + (lanes - step if i & step else 0) for i in range(lanes)]
+        )
         lower = _numbers(ir.VectorType(I32, lanes), [i + (lanes if i & step else step) for i in range(lanes)])
         for i in range(lanes):
             if not i & step:
                 a, b = rows[i], rows[i + step]
-                rows[i], rows[i + step] = builder.shuffle_vector(a, b, upper), builder.shuffle_vector(a, b, lower)
+                rows[i], rows[i + step] = (
+                    builder.shuffle_vector(a, b, upper),
+                    builder.shuffle_vector(a, b, lower),
+                )
         step *= 2
     for i, row in enumerate(rows):
         _store(builder, row, builder.add(target, I64(i * lanes * size)), size)
@@ -560,6 +563,20 @@ def to_int(builder: Any, sig: Any, v: Any) -> Any:
 def to_float(builder: Any, sig: Any, v: Any) -> Any:
     """Integers as floating lanes of the same size."""
     return builder.sitofp(v, sig.return_type.llvm)
+
+
+def _rotation(n: int) -> Any:
+    @native(lambda v: v(v))
+    def rotate(builder: Any, sig: Any, v: Any) -> Any:
+        lanes = sig.return_type.lanes
+        order = _numbers(ir.VectorType(I32, lanes), [(i + n) % lanes for i in range(lanes)])
+        return builder.shuffle_vector(v, v, order)
+
+    return rotate
+
+
+# Lane i + n in lane i, counted round.
+rotate_2, rotate_4, rotate_8, rotate_16, rotate_32 = (_rotation(n) for n in (2, 4, 8, 16, 32))
 
 
 # From lanes to one number

@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from polypool.ops.cpu.job import ITEMS, NEXT, WEIGHT, WORKER, Job
+from polypool.ops.cpu.job import ITEMS, NEXT, ROW, ROWS, WEIGHT, WORKER, Job
 from polypool.ops.cpu.stretch import STRETCH_BYTES
 from polypool.ops.cpu.walk import BLOCK_BYTES
 from polypool.ops.exponential import fields
-from polypool.ops.exponential.contiguous import BYTES, exponentials_of_stretches
+from polypool.ops.exponential.batch import BYTES
+from polypool.ops.exponential.contiguous import exponentials_of_stretches
 from polypool.ops.exponential.contiguous_backward import shares_of_stretches
 from polypool.ops.exponential.finish import joined_exponentials
+from polypool.ops.exponential.narrow import CHANNELS_TOGETHER, softmax_of_narrow_rows
 from polypool.ops.exponential.rows import BYTES_OF_CHANNEL, exponentials_of_rows
 from polypool.ops.exponential.rows_backward import shares_of_rows
 from polypool.ops.moments import CODES
@@ -78,6 +80,8 @@ def softmax(source: Source, k: float | Tensor) -> Tensor:
     source = source._replace(values=_wide(source.values))
     job, rows = _job(source)
     _tell(job, k)
+    if _narrow(job):
+        return _backward(job, fields.DENSITY, None, None, rows, source.values)
     _, kept = _forward(job, fields.AVERAGE, (None, fields.TOP, fields.SHARE_OF_ONE))
     job.fields[[NEXT, WORKER]], job.fields[ITEMS] = 0, job.items
     return _backward(job, fields.DENSITY, None, kept, rows, source.values)
@@ -89,15 +93,23 @@ def softmax_backward(grad: Tensor, source: Source, k: float | Tensor, density: T
     job, rows = _job(source)
     _tell(job, k)
     h = torch.empty_like(job.values).copy_(grad if rows is None else grad.index_select(0, rows))
+    job.put(fields.G_DENSITY, h)
+    job.fields[fields.G_DENSITY] -= job.values.data_ptr()
+    if _narrow(job):
+        return _backward(job, fields.OF_DENSITY, None, None, rows, density)
     product = job.values * h
     if source.weight is not None:  # what is not read may have any gradient
         product = product.masked_fill_(job.values == 0, 0.0)
     listed = rows is None and not (job.contiguous and source.offsets is not None)
     source = Source(product, source.offsets, source.rows if listed else None)
     total = moments.forward(source, [CODES.index("sum")])[0]
-    job.put(fields.G_DENSITY, h)
-    job.fields[fields.G_DENSITY] -= job.values.data_ptr()
     return _backward(job, fields.OF_DENSITY, total[0], None, rows, density)
+
+
+def _narrow(job: Job) -> bool:
+    """Whether rows are so short, and follow each other, that one vector holds several; long cells go to all threads."""
+    dense = job.fields[ROW] == job.channels * job.values.element_size() and not job.fields[ROWS]
+    return bool(dense and not job.contiguous and not job.joined and job.channels in CHANNELS_TOGETHER)
 
 
 def _wide(values: Tensor) -> Tensor:
@@ -169,8 +181,16 @@ def _backward(
         job.put(fields.TOP, kept[0])
         job.put(fields.SHARE_OF_ONE, kept[1])
     result = job.gradient()
-    if job.contiguous:
+    if level in (fields.DENSITY, fields.OF_DENSITY) and _narrow(job):
+        job.run(softmax_of_narrow_rows, 0)
+    elif job.contiguous:
         job.run(shares_of_stretches, STRETCH_BYTES)
     else:
         job.run(shares_of_rows, BLOCK_BYTES)
-    return result if rows is None else torch.zeros_like(like).index_copy_(0, rows, result)
+    if rows is not None:
+        return torch.zeros_like(like).index_copy_(0, rows, result)
+    if job.values is like:
+        return result
+    # The values were copied for the job, and a compiler expects the strides of theirs.
+    stored = torch.empty_like(like)
+    return result if stored.stride() == result.stride() else stored.copy_(result)

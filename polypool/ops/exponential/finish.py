@@ -36,9 +36,7 @@ def finish(
 ) -> None:
     """Writes the results of the cells and channels of one vector, from number `at` on.
 
-    Args:
-        part: One over the mass; 0 where a cell is empty, whose results are 0.
-        inverse: 1 / k2.
+    `part` is one over the mass, and 0 where a cell is empty, whose results are 0; `inverse` is 1 / k2.
     """
     zero = ZERO(top)
     empty = part == zero

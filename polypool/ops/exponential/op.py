@@ -180,7 +180,9 @@ def _differentiate_softmax(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         parameter = ctx.number if learned is None else learned
         inputs = [values, learned] if of_learned else [values]
         found = iter(
-            through_definition(lambda cells: [_define_softmax(cells, parameter, source)], source, [grad], inputs)
+            through_definition(
+                lambda cells: [_define_softmax(cells, parameter, source)], source, [grad], inputs
+            )
         )
         g_values, g_learned = next(found), next(found, None)
     else:

@@ -77,7 +77,17 @@ def largest(like: Any, mask: Any, job: Any, k: Any, rows: Any, off: Any, m: Any,
 
 @inline
 def sums(
-    like: Any, mask: Any, level: Any, scratch: Any, t: Any, kind: Any, k: Any, rows: Any, off: Any, m: Any, top: Any
+    like: Any,
+    mask: Any,
+    level: Any,
+    scratch: Any,
+    t: Any,
+    kind: Any,
+    k: Any,
+    rows: Any,
+    off: Any,
+    m: Any,
+    top: Any,
 ) -> Any:
     """The three sums of m rows."""
     s, a, z = full(like, 0.0), full(like, 0.0), full(like, 0.0)
@@ -114,8 +124,7 @@ def measure(like: Any, mask: Any, job: Any, scratch: Any, t: Any, m: Any, first:
 def fold(like: Any, job: Any, scratch: Any, state: Any, before: Any) -> None:
     """Adds the sums of a block to those of a cell, in float64, and leaves all of them where the block's were.
 
-    Args:
-        before: The mass of what came before in this cell.
+    `before` is the mass of what came before in this cell.
     """
     double, row, wide_row = doubled(like), size(like) * job[CHANNELS], 8 * job[CHANNELS]
     for t in range(0, job[CHANNELS], lanes(like)):

@@ -46,9 +46,7 @@ def known(like: Any, mask: Any, job: Any, field: Any, at: Any) -> Any:
 
 
 @inline
-def spread_out(
-    like: Any, mask: Any, level: Any, job: Any, scratch: Any, cell: Any, t: Any, m: Any
-) -> None:
+def spread_out(like: Any, mask: Any, level: Any, job: Any, scratch: Any, cell: Any, t: Any, m: Any) -> None:
     """Writes what a block of m rows has of its cell, for the channels of one vector from t on."""
     rows, off = stage(like, mask, job, scratch, t, m)
     at = cell * job[CHANNELS] + t

@@ -31,6 +31,7 @@ from polypool.ops.cpu.stretch import STRETCH, ask, located, real, widened
 from polypool.ops.cpu.vec import (
     add_lanes,
     any_lane,
+    count_lanes,
     fetch_add,
     first_lane,
     first_lanes,
@@ -64,7 +65,7 @@ from polypool.ops.moments.fold import join_m2, join_m3, join_m4
 
 @inline
 def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any) -> Any:
-    """First pass: the total, the mass, the largest and the smallest of n numbers."""
+    """First pass: the total, the mass, the real ones, the largest and the smallest of n numbers."""
     total, mass = full(like, 0.0), full(like, 0.0)
     top, low = full(like, -np.inf), full(like, np.inf)
     whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
@@ -80,15 +81,17 @@ def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any) -> Any:
             total = total + x
             if extremes:
                 top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
-        return float64(add_lanes(total)), float64(n), top, low
+        return float64(add_lanes(total)), float64(n), n, top, low
+    count = int64(0)
     for i in range(0, n, lanes(like)):
         mask, share = real(like, weights, i, n)
         x = get(like, address + i * size(like), mask)
         total = total + x * share
-        mass = mass + share
+        mass = mass + select(mask, share, full(like, 0.0))
+        count += int64(count_lanes(mask))
         if extremes:
             top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
-    return float64(add_lanes(total)), sum_lanes(mass), top, low
+    return float64(add_lanes(total)), sum_lanes(mass), count, top, low
 
 
 @inline
@@ -172,13 +175,13 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
     start, stop = piece(job, begin, end, part)
     total, mass, m2, m3, m4 = 0.0, 0.0, 0.0, 0.0, 0.0
     top, low, top_at, low_at = 0.0, 0.0, int64(-1), int64(-1)
-    mean, alike = 0.0, level >= SPREAD
+    mean, alike, seen = 0.0, level >= SPREAD, int64(0)
     while start < stop:
         n = min(stop - start, int64(STRETCH))
         stored, weights = located(like, job, cell, begin, start)
         address = widened(like, job, scratch, stored, n)
-        b, own, tops, lows = sums(like, extremes, address, weights, n)
-        if own != 0.0:
+        b, own, count, tops, lows = sums(like, extremes, address, weights, n)
+        if count > 0:
             b2, b3, b4, here = 0.0, 0.0, 0.0, b / own
             if level >= SPREAD:
                 b2, b3, b4 = deviations(
@@ -186,28 +189,43 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
                 )
                 here, flat = uniform(like, address, weights, n, b / own, b2, own)
                 b2, b3, b4 = (0.0, 0.0, 0.0) if flat else (b2, b3, b4)
-                alike = alike and flat and (mass == 0.0 or here == mean)
+                alike = alike and flat and (seen == 0 or here == mean)
             nan = extremes and b != b and where(like, address, weights, n, 0.0, True) < n
             if extremes and job[MAX] != 0:
                 x = np.nan if nan else float64(max_lanes(tops))
-                if mass == 0.0 or x > top or (x != x and top == top):
-                    top, top_at = x, start - begin + where(like, address, weights, n, x, nan)
+                if seen == 0 or x > top or (x != x and top == top):
+                    place = where(like, address, weights, n, x, nan)
+                    # Zeros of either sign are equal, and the first one is the winner.
+                    top, top_at = (
+                        float64(read_like(like, address + place * size(like))),
+                        start - begin + place,
+                    )
             if extremes and job[MIN] != 0:
                 y = np.nan if nan else float64(min_lanes(lows))
-                if mass == 0.0 or y < low or (y != y and low == low):
-                    low, low_at = y, start - begin + where(like, address, weights, n, y, nan)
-            if mass != 0.0 and level >= SPREAD:
+                if seen == 0 or y < low or (y != y and low == low):
+                    place = where(like, address, weights, n, y, nan)
+                    low, low_at = (
+                        float64(read_like(like, address + place * size(like))),
+                        start - begin + place,
+                    )
+            if seen > 0 and level >= SPREAD:
                 gap = 0.0 if alike else b / own - total / mass
                 if level >= SHAPE:
                     b4 = join_m4(m4, b4, m2, b2, m3, b3, gap, mass, own)
                     b3 = join_m3(m3, b3, m2, b2, gap, mass, own)
                 b2 = join_m2(m2, b2, gap, mass, own)
             total, mass, m2, m3, m4 = total + b, mass + own, b2, b3, b4
-            mean = here if alike else total / mass
+            mean = here if alike else total / (mass if mass != 0.0 else 1.0)
+            seen += count
         start += n
     if pieces > 1:
+        # What is not wanted says whether all members are equal, which the pieces of a cell ask each other.
+        common = mean if alike else np.nan
+        top = top if extremes and job[MAX] != 0 else common
+        low = low if extremes and job[MIN] != 0 else common
         state = job[STATES] + i * STATE * 8
-        for at, number in enumerate((total, m2, m3, m4, top, low, float64(top_at), float64(low_at), mass)):
+        places = (float64(top_at), float64(low_at))
+        for at, number in enumerate((total, m2, m3, m4, top, low, *places, mass, float64(seen))):
             write_f64(state + 8 * at, number)
         return
     finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
@@ -221,7 +239,7 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
     """
     address, step, n = job[VALUES] + first * job[CELL], job[CELL], job[LENGTH]
     for cell in range(first, stop):
-        total, mass, tops, lows = sums(like, extremes, address, int64(0), n)
+        total, mass, _, tops, lows = sums(like, extremes, address, int64(0), n)
         mean, m2, m3, m4 = total / mass, 0.0, 0.0, 0.0
         if level >= SPREAD:
             m2, m3, m4 = deviations(like, level, address, int64(0), n, mean, mass, address + step)
@@ -230,11 +248,11 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
         top, low, top_at, low_at = 0.0, 0.0, int64(0), int64(0)
         nan = extremes and total != total and where(like, address, int64(0), n, 0.0, True) < n
         if extremes and job[MAX] != 0:
-            top = np.nan if nan else float64(max_lanes(tops))
-            top_at = where(like, address, int64(0), n, top, nan)
+            top_at = where(like, address, int64(0), n, max_lanes(tops), nan)
+            top = float64(read_like(like, address + top_at * size(like)))
         if extremes and job[MIN] != 0:
-            low = np.nan if nan else float64(min_lanes(lows))
-            low_at = where(like, address, int64(0), n, low, nan)
+            low_at = where(like, address, int64(0), n, min_lanes(lows), nan)
+            low = float64(read_like(like, address + low_at * size(like)))
         finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
         address += step
 

@@ -43,7 +43,7 @@ def forward(source: Source, wanted: Sequence[int]) -> tuple[Tensor, Tensor, Tens
     if source.weight is None:
         mass = torch.empty((0,), dtype=job.computed)
     elif job.contiguous:
-        mass = source.weight.sum(1, dtype=job.computed)
+        mass = _steady_sum(source.weight.to(job.computed), -2)
     else:
         mass = torch.empty((job.cells, source.weight.shape[-1]), dtype=job.computed)
         job.put(MASS, mass)
@@ -77,7 +77,7 @@ def backward(
         level = fields.CHOSEN if places.numel() else fields.EVEN
     job.fields[fields.LEVEL] = level
     job.run(gradients_of_stretches if job.contiguous else gradients_of_rows, _scratch(job))
-    return result
+    return _as_told(result, source.values)
 
 
 def expand(y: Tensor, offsets: Tensor, rows: Tensor | None, size: int) -> Tensor:
@@ -89,6 +89,19 @@ def expand(y: Tensor, offsets: Tensor, rows: Tensor | None, size: int) -> Tensor
     job.fields[fields.LEVEL] = fields.EVEN
     job.run(gradients_of_stretches if job.contiguous else gradients_of_rows, _scratch(job))
     return result
+
+
+def _as_told(result: Tensor, values: Tensor) -> Tensor:
+    """The gradient with the strides that a compiler was told: those of a fresh tensor like the values."""
+    if result.stride() == values.stride():
+        return result
+    told = torch.empty_like(values, device="meta").stride()
+    return result if result.stride() == told else torch.empty_like(values).copy_(result)
+
+
+def _steady_sum(x: Tensor, dim: int) -> Tensor:
+    """A sum that does not depend on the number of threads, between which torch cuts one with a single result."""
+    return x.expand(2, *x.shape).sum(dim)[0] if x.numel() == x.shape[dim] else x.sum(dim)
 
 
 def _scratch(job: Job) -> int:
@@ -114,7 +127,7 @@ def backward_of_weight(
 def _backward_of_weight_in_stretches(
     grad: Tensor, values: Tensor, weight: Tensor, stats: Tensor, mass: Tensor, wanted: Sequence[int]
 ) -> Tensor:
-    """Matrix products for each image and head: the channels of a place are far from each other in memory."""
+    """Here channels are the members that are added up, weighed by the gradients."""
     heads = weight.shape[-1]
     part = 1.0 / torch.where(mass == 0, torch.ones_like(mass), mass)[..., None]
     x = values.transpose(1, 2).to(stats.dtype).unflatten(1, (heads, -1))
@@ -128,20 +141,26 @@ def _backward_of_weight_in_stretches(
     if "mean" in by_key:
         g, mean = by_key["mean"]
         slope += g * part
-        rest -= (g * mean * part).sum(-1, keepdim=True)
-    found = (slope.unsqueeze(2) @ x).squeeze(2)
+        rest -= _steady_sum(g * mean * part, -1).unsqueeze(-1)
+    found = _channels_joined(x, slope)
     if "m2" in by_key:
         (g, m2), (_, mean) = by_key["m2"], by_key["mean"]
-        rest -= (g * m2 * part).sum(-1, keepdim=True)
+        rest -= _steady_sum(g * m2 * part, -1).unsqueeze(-1)
         for b in range(
             x.shape[0]
         ):  # one image at a time: a square of all of them would be as large as the values
             squares = (x[b] - mean[b].unsqueeze(-1)).square_()
-            found[b] += ((g[b] * part[b]).unsqueeze(1) @ squares).squeeze(1)
+            found[b] += _channels_joined(squares[None], (g[b] * part[b])[None])[0]
     found += rest
     # What has weight 0 is not read.
     unread = (weight.transpose(1, 2) == 0) & ~found.isfinite()
     return found.masked_fill(unread, 0.0).transpose(1, 2).contiguous()
+
+
+def _channels_joined(x: Tensor, slope: Tensor) -> Tensor:
+    """`(B, H, D, N)` and a weight for each channel `(B, H, D)`, added up over the channels of a head: `(B, H, N)`."""
+    rows, weight = x.flatten(0, 1), slope.flatten(0, 1).unsqueeze(-1)
+    return forward(Source(rows, weight=weight), [CODES.index("sum")])[0][0].unflatten(0, x.shape[:2])
 
 
 def _prepared(

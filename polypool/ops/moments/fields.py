@@ -11,5 +11,5 @@ G_SUM, G_MEAN, G_M2, G_M3, G_M4, G_MAX, G_MIN, GRAD_WEIGHT = range(OWN + 10, OWN
 SUMS, EXTREMES, SPREAD, SHAPE = range(4)
 #: Of a backward pass: gradients that are the same for a whole cell, those of extremes, of second and of higher moments.
 EVEN, CHOSEN, LINEAR, CUBIC = range(4)
-#: Numbers (float64) of each channel: total, m2, m3, m4, max, min, where these are, and the mass.
-STATE = 9
+#: Numbers (float64) of each channel: total, m2, m3, m4, max, min, and where these are; and, by head, mass and members.
+STATE = 10

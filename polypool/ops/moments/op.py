@@ -105,9 +105,16 @@ def _differentiate(ctx: Any, grad: Optional, *_: Any) -> tuple[Tensor | list[Non
         return None, None, None, None, None
     if torch.is_grad_enabled():
         inputs = [each for each, needed in ((values, of_values), (weight, of_weight)) if needed]
-        found = iter(
-            through_definition(lambda cells: [_define(cells, weight, ctx.wanted)], source, [grad], inputs)
-        )
+        # A sum under given weights is the definition's `apply`, in which weights of 0 have gradients too.
+        weighed = weight is not None and [CODES[code] for code in ctx.wanted] == ["sum"]
+        read = source._replace(weight=None) if weighed else source
+
+        def define(cells: Any) -> list[Tensor]:
+            if weighed:
+                return [cells.apply(weight, cells.rows).unsqueeze(0)]
+            return [_define(cells, ctx.wanted)]
+
+        found = iter(through_definition(define, read, [grad], inputs))
         return next(found) if of_values else None, None, None, next(found) if of_weight else None, None
     known = (stats, places, mass, ctx.wanted)
     ops = torch.ops.polypool
@@ -116,9 +123,7 @@ def _differentiate(ctx: Any, grad: Optional, *_: Any) -> tuple[Tensor | list[Non
     return g_values, None, None, g_weight, None
 
 
-def _define(cells: Any, weight: Optional, wanted: Sequence[int]) -> Tensor:
-    if weight is not None and [CODES[code] for code in wanted] == ["sum"]:
-        return cells.unweighted().apply(weight, cells.rows).unsqueeze(0)
+def _define(cells: Any, wanted: Sequence[int]) -> Tensor:
     found = {
         statistic.key: value for statistic, value in cells.measured([CODES[code] for code in wanted]).items()
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, int32, int64
+from numba import carray, float64, int32, int64
 
 from polypool.ops.cpu.compiler import TAIL, WIDE
 from polypool.ops.cpu.job import (
@@ -73,10 +73,11 @@ def measure(
     m: Any,
     mass: Any,
     before: Any,
+    seen: Any,
 ) -> None:
     """Adds a block of m rows to what is known of a cell, for the channels of one vector from t on.
 
-    `before` is the mass of what came before in this cell.
+    `before` is the mass of what came before in this cell, `seen` the number of members.
     """
     rows, off = stage(like, mask, job, scratch, t, m)
     zero = full(like, 0.0)
@@ -86,7 +87,7 @@ def measure(
     top_at, low_at = places(like, read_i32(scratch + PLACE)), places(like, read_i32(scratch + PLACE))
     row = 8 * job[CHANNELS]
     known = state + 8 * t
-    if level >= EXTREMES and before != 0.0:
+    if level >= EXTREMES and seen != 0.0:
         double = doubled(like)
         top = as_like(like, get(double, known + 4 * row, mask))
         low = as_like(like, get(double, known + 5 * row, mask))
@@ -144,7 +145,7 @@ def measure(
         wide_m2 = wide_m2 - square * full(square, mass)
         nothing = doubled(like)
         wide_m2 = select(wide_m2 < nothing, nothing, wide_m2)
-    if before != 0.0:
+    if seen != 0.0:
         a = get(wide_total, known, mask)
         if level >= SPREAD:
             gap = wide_total / full(a, mass) - a / full(a, before)
@@ -182,23 +183,25 @@ def read_piece(wide: Any, tail: Any, level: Any, job: Any, scratch: Any, i: Any)
     if pieces > 1:
         state = job[STATES] + i * STATE * row
     for head in range(job[HEADS]):
-        r, before = start, 0.0
+        r, before, seen = start, 0.0, 0.0
         while r < stop:
             r, m, mass = block(wide, job, scratch, origin, begin, r, stop, last, head)
             if m > 0:
                 t, edge = head * width, (head + 1) * width
                 while t + lanes(wide) <= edge:
-                    measure(wide, None, level, job, scratch, state, t, m, mass, before)
+                    measure(wide, None, level, job, scratch, state, t, m, mass, before, seen)
                     t += lanes(wide)
                 while t < edge:
                     mask = first_lanes(tail, int32(edge - t))
-                    measure(tail, mask, level, job, scratch, state, t, m, mass, before)
+                    measure(tail, mask, level, job, scratch, state, t, m, mass, before, seen)
                     t += lanes(tail)
                 before += mass
+                seen += float64(m)
         if pieces > 1:
             write_f64(state + 8 * row + 8 * head, before)
+            write_f64(state + 9 * row + 8 * head, seen)
         else:
-            finish(tail, job, state, before, cell, head)
+            finish(tail, job, state, before, seen, cell, head)
 
 
 @inline

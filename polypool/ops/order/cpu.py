@@ -22,8 +22,10 @@ from polypool.ops.order.rows_backward import gradients_of_order_in_rows
 from polypool.ops.order.work import LONG
 from polypool.ops.source import Source
 
-#: Rows that are staged at most: as many as one twentieth of the values would fill, between a megabyte and four.
-_ROOM = (8192, 32768)
+#: Scratch memory of all threads: one twentieth of the values or 4 MB, whichever is more.
+_SHARE, _MEMORY = 20, 1 << 22
+#: Rows that are staged at most, between these.
+_ROOM = (2048, 32768)
 
 
 class Quantiles(NamedTuple):
@@ -195,8 +197,8 @@ def _run(job: Job, n: Tensor) -> None:
         told[fields.TILES] = -(-job.channels // lanes)
         items = job.cells * int(told[fields.TILES])
     job.items = job.pieces_of_all = told[ITEMS] = items
-    numbers = job.values.numel() * job.values.element_size() // 20
-    room = min(max(numbers // fields.TILE_ROW // team.threads(), _ROOM[0]), _ROOM[1])
+    memory = max(job.values.numel() * job.values.element_size() // _SHARE, _MEMORY)
+    room = min(max(memory // fields.TILE_ROW // team.threads(), _ROOM[0]), _ROOM[1])
     told[fields.ROOM] = min(room, height)
     told[fields.FEED] = compiler.address(feed_tiles, job.computed)
     if height > room:

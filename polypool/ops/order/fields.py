@@ -47,11 +47,11 @@ SPLIT, GOAL, SLACK, LOW, HIGH, BELOW, UPTO = range(1792, 2688, 128)
 UNDER, UNDER_AT, OVER, OVER_AT, SEEN, TIE, NEXT_TIE = range(2688, 3584, 128)
 #: The ends of what is kept, and its sum in float64.
 FIRST_VALUE, FIRST_AT, LAST_VALUE, LAST_AT, TOTAL = range(3584, 4224, 128)
-#: The row of the tables for the cells of the tile; two keys that are tried, what is less than each, and lanes that
-#: are not split yet.
-RANKS, PARTIAL, PIVOT, OTHER, LESS, LESS_THAN_OTHER, OPEN = range(4352, 5248, 128)
+#: What the tables say of the cells of the tile: ranks and shares of the next one. Keys that are
+#: tried, two by two, each time followed by what is less than the one and the other.
+RANKS, PARTIAL, OUTER, INNER = 4352, 4480, 4608, 5120
 #: Ones, in memory. A compiler that knows them makes two operations of an addition where a mask is set.
-ONES = 5248
+ONES = 5632
 #: A square of numbers on its way from lanes to rows, the rows of a chunk, and the staged rows of a tile.
-SQUARE, ROWS_OF_CHUNK = 5376, 6400
+SQUARE, ROWS_OF_CHUNK = 5760, 6784
 STAGED_ROWS = ROWS_OF_CHUNK + CHUNK * TILE_ROW

@@ -14,11 +14,6 @@ from polypool.ops.cpu.walk import inline
 #: A function that stays one of its own: what is inlined into several callers is compiled as often.
 apart = njit(forceinline=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 
-#: A function that numba writes into its only caller, before it compiles anything.
-spliced = njit(
-    inline="always", forceinline=False, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy"
-)
-
 SIGN = constant(31, 63)
 REST = constant(0x7FFFFFFF, 0x7FFFFFFFFFFFFFFF)
 NAN = constant(float("nan"), float("nan"))
@@ -81,7 +76,7 @@ def _shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
 def transpose(builder: Any, sig: Any, like: Any, source: Any, target: Any, step: Any) -> None:
     """A square of numbers, as many rows as `like` has lanes, to rows that lie `step` bytes apart.
 
-    In as many rounds as a lane's number has bits, each of which exchanges quarters of pairs of vectors.
+    Each round exchanges one bit of a number's row for the same bit of its lane.
     """
     kind = sig.args[0]
     size, width = kind.lanes, kind.lanes * BYTES[kind.elem]

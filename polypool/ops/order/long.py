@@ -1,7 +1,7 @@
 """Splitting tiles that do not fit into scratch memory and are read again for each pass.
 
-A sample of their rows tells where to look. One pass counts what is less than two keys to both sides of it and collects
-what lies between them, which is split in scratch memory. Only where the sample was misleading there are more passes.
+A sample of their rows tells where to look. One pass counts what is less than keys to both sides of it and collects what
+lies between them, which is split in scratch memory. Only where the sample was misleading there are more passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import float64, int32, int64
 
 from polypool.ops.cpu.compiler import TAIL
 from polypool.ops.cpu.like import as_double, as_like, lanes, read_like, size, write_like
-from polypool.ops.cpu.vec import any_lane, bits, first_lanes, load, places, read_i64, select, store, write_i64
+from polypool.ops.cpu.vec import any_lane, bits, load, places, read_i64, select, store, write_i64
 from polypool.ops.cpu.walk import inline
 from polypool.ops.order.aim import aim
 from polypool.ops.order.call import address_of, feed, job_of
@@ -26,12 +26,10 @@ from polypool.ops.order.fields import (
     GOAL,
     HEIGHT,
     HIGH,
-    LESS,
-    LESS_THAN_OTHER,
+    INNER,
     LOW,
     ORIGIN,
-    OTHER,
-    PIVOT,
+    OUTER,
     PRESENT,
     ROOM,
     SLACK,
@@ -40,9 +38,9 @@ from polypool.ops.order.fields import (
     TILE_ROW,
     UPTO,
 )
-from polypool.ops.order.lanes import INFINITY, apart, key, larger, lowest, paired, smaller, value, word
+from polypool.ops.order.lanes import INFINITY, ONE, apart, key, larger, lowest, paired, smaller, value, word
 from polypool.ops.order.split import clear, exact, narrow, surround, survey, together
-from polypool.ops.order.tall import approach, learn, tally, unsplit
+from polypool.ops.order.tall import approach, learn, tally, try_keys, unsplit
 
 #: How many standard deviations of a rank in a sample lie between a split and the keys around it.
 _SURE = 4.5
@@ -52,13 +50,13 @@ _SAMPLED, _LEAST = 64, 1024
 
 @apart
 def sample(like: Any, run_of_cells: Any, job: Any, scratch: Any) -> None:
-    """Chooses two pivots to both sides of a split from rows that lie far from each other."""
+    """Chooses keys to both sides of a split from rows that lie far from each other."""
     none, data = places(like, int32(0)), scratch + STAGED_ROWS
     goal, present = load(none, scratch + GOAL), load(none, scratch + PRESENT)
     # Contiguous numbers come in runs, and neighbours may be alike: a run counts as one row.
     run = int64(1) if read_i64(scratch + ORIGIN) != 0 else run_of_cells
     height, room = read_i64(scratch + HEIGHT), job[ROOM]
-    # So many that what lies between the pivots will fit into scratch memory.
+    # So many that what lies between the keys will fit into scratch memory.
     needed = int64((2.0 * _SURE * float64(height) / float64(room)) ** 2 / 4.0)
     runs = min(max(needed, height // _SAMPLED, int64(_LEAST)), room) // run
     step = height // runs
@@ -74,17 +72,20 @@ def sample(like: Any, run_of_cells: Any, job: Any, scratch: Any) -> None:
     expected = as_like(none, as_double(goal) * share)
     last = drawn - places(like, int32(1))
     store(scratch + SLACK, none)
+    first = key(-INFINITY(like))
     for side in range(2):
         sought = expected - margin if side == 0 else expected + margin
         store(scratch + GOAL, larger(smaller(sought, last), none))
         surround(like, scratch)
         narrow(like, job, scratch, data, runs * run)
-        low, high = load(bits(like), scratch + LOW), load(bits(like), scratch + HIGH)
+        low, high = load(first, scratch + LOW), load(first, scratch + HIGH)
         if side == 0:
-            store(scratch + PIVOT, select(sought < none, key(-INFINITY(like)), low))
+            first = select(sought < none, first, low)
         else:
-            high = select(exact(like, scratch), low, high)
-            store(scratch + OTHER, select(sought > last, key(INFINITY(like)), high))
+            high = select(sought > last, key(INFINITY(like)), select(exact(like, scratch), low, high))
+            try_keys(scratch, int64(OUTER), first, high, none)
+            # Many members may be equal at either end; they are counted, and only what lies within is collected.
+            try_keys(scratch, int64(INNER), first + ONE(first), high - ONE(high), none)
 
 
 @inline
@@ -146,20 +147,19 @@ def split_collected(like: Any, job: Any, scratch: Any) -> None:
 
 @apart
 def read_once(like: Any, job: Any, scratch: Any) -> None:
-    """Reads a tile, surveys it, counts what is less than both pivots and collects what lies between them."""
-    zeros, every = bits(like), first_lanes(like, int32(lanes(like)))
-    store(scratch + LOW, load(zeros, scratch + PIVOT))
-    store(scratch + HIGH, load(zeros, scratch + OTHER))
-    store(scratch + LESS, places(like, int32(0)))
-    store(scratch + LESS_THAN_OTHER, places(like, int32(0)))
+    """Reads a tile, surveys it, counts what is less than the keys and collects what lies between the inner ones."""
+    low, high = load(bits(like), scratch + INNER), load(bits(like), scratch + INNER + 128)
+    store(scratch + LOW, low)
+    store(scratch + HIGH, high)
     clear(like, scratch)
     begin_collecting(like, scratch)
     r = int64(0)
     while r < read_i64(scratch + HEIGHT):
         data, m = chunk(job, scratch, r)
         survey(like, scratch, data, m)
-        tally(like, scratch, data, m)
-        collect(like, job, scratch, data, m, every)
+        tally(like, scratch, data, m, int64(OUTER))
+        tally(like, scratch, data, m, int64(INNER))
+        collect(like, job, scratch, data, m, low < high)
         r += m
     together(like, scratch)
 
@@ -186,11 +186,11 @@ def split_long_tiles(pointer: Any) -> None:
     read_once(like, job, scratch)
     aim(like, job, scratch, end)
     surround(like, scratch)
-    learn(like, scratch, int64(PIVOT), int64(LESS))
-    learn(like, scratch, int64(OTHER), int64(LESS_THAN_OTHER))
+    learn(like, scratch, int64(OUTER))
+    learn(like, scratch, int64(INNER))
     low, high = load(bits(like), scratch + LOW), load(bits(like), scratch + HIGH)
-    pivot, other = load(low, scratch + PIVOT), load(low, scratch + OTHER)
-    outside = unsplit(like, scratch) & ((low < pivot) | (high > other))
+    first, last = load(low, scratch + INNER), load(low, scratch + INNER + 128)
+    outside = unsplit(like, scratch) & ((low < first) | (high > last))
     if any_lane(outside) or collected(like, scratch) > job[ROOM]:
         read_again(like, job, scratch)
     if any_lane(unsplit(like, scratch)):

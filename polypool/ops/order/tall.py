@@ -1,6 +1,6 @@
-"""Splitting tiles with two pivots at a time.
+"""Splitting tiles with two keys at a time.
 
-A pass over numbers that are not in the first-level cache costs little more with a second pivot than with one.
+A pass over numbers that are not in the first-level cache costs little more with a second key than with one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ from polypool.ops.order.fields import (
     GOAL,
     HEIGHT,
     HIGH,
-    LESS,
-    LESS_THAN_OTHER,
     LOW,
     ONES,
-    OTHER,
-    PIVOT,
+    OUTER,
     SPREAD,
     TILE_ROW,
     UPTO,
@@ -32,34 +29,48 @@ from polypool.ops.order.lanes import ONE, apart, value
 from polypool.ops.order.split import exact, middle
 
 
+@inline
+def try_keys(scratch: Any, pair: Any, low: Any, high: Any, none: Any) -> None:
+    """Two keys to try next."""
+    store(scratch + pair, low)
+    store(scratch + pair + 128, high)
+    store(scratch + pair + 256, none)
+    store(scratch + pair + 384, none)
+
+
 @apart
-def tally(like: Any, scratch: Any, data: Any, m: Any) -> None:
-    """Adds what is less than two pivots in m rows."""
+def tally(like: Any, scratch: Any, data: Any, m: Any, pair: Any) -> None:
+    """Adds what is less than two keys in m rows."""
     none, zeros = places(like, int32(0)), bits(like)
-    one = load(none, scratch + ONES)
-    pivot, other = value(load(zeros, scratch + PIVOT)), value(load(zeros, scratch + OTHER))
-    less, less_than_other = load(none, scratch + LESS), load(none, scratch + LESS_THAN_OTHER)
+    one, known = load(none, scratch + ONES), scratch + pair
+    low, high = value(load(zeros, known)), value(load(zeros, known + 128))
+    below, upto = load(none, known + 256), load(none, known + 384)
     for i in range(m):
         x = load(like, data + i * TILE_ROW)
-        less = select(x < pivot, less + one, less)
-        less_than_other = select(x < other, less_than_other + one, less_than_other)
-    store(scratch + LESS, less)
-    store(scratch + LESS_THAN_OTHER, less_than_other)
+        below = select(x < low, below + one, below)
+        upto = select(x < high, upto + one, upto)
+    store(known + 256, below)
+    store(known + 384, upto)
 
 
 @apart
-def learn(like: Any, scratch: Any, pivot_at: Any, count_at: Any) -> None:
-    """Moves the keys to a pivot between them, now that it is known how many members are less."""
+def learn(like: Any, scratch: Any, pair: Any) -> None:
+    """Moves the keys to those two if they lie between them, now that it is known how many members are less."""
     none, zeros = places(like, int32(0)), bits(like)
     low, high = load(zeros, scratch + LOW), load(zeros, scratch + HIGH)
-    pivot, count = load(zeros, scratch + pivot_at), load(none, scratch + count_at)
-    if read_i64(scratch + SPREAD) != 0:
-        count = full(count, sum_lanes(count))
-    inside, less = (pivot > low) & (pivot < high), count <= load(none, scratch + GOAL)
-    store(scratch + LOW, select(inside & less, pivot, low))
-    store(scratch + HIGH, select(inside & ~less, pivot, high))
-    store(scratch + BELOW, select(inside & less, count, load(none, scratch + BELOW)))
-    store(scratch + UPTO, select(inside & ~less, count, load(none, scratch + UPTO)))
+    below, upto = load(none, scratch + BELOW), load(none, scratch + UPTO)
+    for which in range(2):
+        known = scratch + pair + 128 * which
+        tried, count = load(zeros, known), load(none, known + 256)
+        if read_i64(scratch + SPREAD) != 0:
+            count = full(count, sum_lanes(count))
+        inside, less = (tried > low) & (tried < high), count <= load(none, scratch + GOAL)
+        low, below = select(inside & less, tried, low), select(inside & less, count, below)
+        high, upto = select(inside & ~less, tried, high), select(inside & ~less, count, upto)
+    store(scratch + LOW, low)
+    store(scratch + HIGH, high)
+    store(scratch + BELOW, below)
+    store(scratch + UPTO, upto)
 
 
 @inline
@@ -78,27 +89,18 @@ def widest(like: Any, scratch: Any) -> Any:
 
 
 @apart
-def count_pivots(like: Any, job: Any, scratch: Any) -> None:
-    """One pass over a tile with two pivots."""
-    store(scratch + LESS, places(like, int32(0)))
-    store(scratch + LESS_THAN_OTHER, places(like, int32(0)))
-    r = int64(0)
-    while r < read_i64(scratch + HEIGHT):
-        data, m = chunk(job, scratch, r)
-        tally(like, scratch, data, m)
-        r += m
-
-
-@apart
 def approach(like: Any, job: Any, scratch: Any, enough: Any) -> None:
     """Brings the keys closer until no more than `enough` members lie between those of a lane; -1 asks for all."""
     while widest(like, scratch) > enough:
+        ask(job, scratch)
         low, high = load(bits(like), scratch + LOW), load(bits(like), scratch + HIGH)
         half = middle(low, high)
         # Three eighths and five eighths of the way: about equal parts.
-        store(scratch + PIVOT, middle(middle(low, half), half))
-        store(scratch + OTHER, middle(half, middle(half, high)))
-        ask(job, scratch)
-        count_pivots(like, job, scratch)
-        learn(like, scratch, int64(PIVOT), int64(LESS))
-        learn(like, scratch, int64(OTHER), int64(LESS_THAN_OTHER))
+        left, right = middle(middle(low, half), half), middle(half, middle(half, high))
+        try_keys(scratch, int64(OUTER), left, right, places(like, int32(0)))
+        r = int64(0)
+        while r < read_i64(scratch + HEIGHT):
+            data, m = chunk(job, scratch, r)
+            tally(like, scratch, data, m, int64(OUTER))
+            r += m
+        learn(like, scratch, int64(OUTER))

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from polypool.cells import Cells
 
 
-def power_mean(cells: Cells, v: Tensor, p: float | Tensor, signed: bool = False) -> Tensor:
-    """`(sum w |v|^p / sum w)^(1 / p)`; signed: `sign(m) |m|^(1 / p)` with `m = sum w sign(v) |v|^p / sum w`."""
+def power_mean(
+    cells: Cells, v: Tensor, p: float | Tensor, signed: bool = False, floor: float | None = None
+) -> Tensor:
+    """`(sum w |v|^p / sum w)^(1 / p)`; signed: `sign(m) |m|^(1 / p)` with `m = sum w sign(v) |v|^p / sum w`.
+
+    Members below the floor count as the floor.
+    """
+    if floor is not None:
+        v = v.clamp(min=floor)
     if signed and isinstance(p, float) and p == 1.0:
         return cells.mean(v)  # |v| has no derivative at 0, the mean has
     if isinstance(p, Tensor):

@@ -1,0 +1,347 @@
+"""Power means of cells whose numbers follow each other in memory: one channel of one image.
+
+As for rows: products first, and where they are not exact the largest member, then powers of ratios to it. What is done
+once for a cell, logarithms and roots, is done for a handful of cells at once, one in each lane.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, float64, int32, int64
+
+from polypool.ops.cpu.compiler import TAIL, WIDE
+from polypool.ops.cpu.job import (
+    CELL,
+    FIRST,
+    GRAIN,
+    ITEMS,
+    LENGTH,
+    NEXT,
+    OFFSETS,
+    PIECES,
+    SCRATCH,
+    SCRATCH_BYTES,
+    SHORT,
+    SIZE,
+    STATES,
+    VALUES,
+    WORKER,
+)
+from polypool.ops.cpu.like import as_double, as_like, doubled, lanes, read_like, size, spread, write_like
+from polypool.ops.cpu.stretch import STRETCH, STRETCH_BYTES, located, real, widened
+from polypool.ops.cpu.vec import (
+    add_lanes,
+    any_lane,
+    bits,
+    fetch_add,
+    first_lanes,
+    from_bits,
+    full,
+    max_lanes,
+    read_f64,
+    read_i64,
+    select,
+    store,
+    sum_lanes,
+    write_f64,
+    write_i64,
+)
+from polypool.ops.cpu.vmath import ONE, ZERO
+from polypool.ops.cpu.walk import get, inline, item, piece, pieces_of, put, span
+from polypool.ops.power.fields import OUT, PLAIN, PRODUCTS, STATE, STEP
+from polypool.ops.power.products import factors, in_range, product
+from polypool.ops.power.ratios import (
+    BASES,
+    LIMITS,
+    LOWS,
+    PREPARED,
+    RESTS,
+    ROOM,
+    STEEPS,
+    TOPS,
+    UPS,
+    WIDE_ROOM,
+    grounded,
+    powers,
+    prepare,
+    shrunk,
+)
+from polypool.ops.power.roots import rooted
+from polypool.ops.power.terms import NOTHING, SIZE_BITS, clamped, larger, least, power_of, sign_kept
+
+#: Behind a stretch: what is prepared for powers; of each cell of a handful the sum, its top and the mass, its p, the
+#: largest of a stretch, whether products have done so far, and whether they did not for this stretch.
+READY = STRETCH_BYTES
+SUMS, OWN_TOPS, MASSES, EXPONENTS, LARGEST, TOP_IS_1, LEFT, TARGET = (
+    READY + PREPARED + i * 128 for i in range(8)
+)
+#: Cells of a handful are short, so that all of them stay in the cache.
+NUMBERS = 4096
+HANDFUL_BYTES = TARGET + 8 * NUMBERS + 512
+
+
+@inline
+def sum_products(wide: Any, like: Any, job: Any, address: Any, weights: Any, n: Any, target: Any) -> Any:
+    """Writes the products of n numbers; returns their sum, their mass, and whether a number is not 0."""
+    parts, sign, floor = factors(job, wide), sign_kept(job, wide), least(wide, job)
+    whole = n // lanes(wide) * lanes(wide) if weights == 0 else int64(0)
+    total, seen = full(wide, 0.0), NOTHING(bits(wide))
+    for i in range(0, whole, lanes(wide)):
+        x = bits(clamped(floor, get(wide, address + i * size(wide), None)))
+        y = product(x, sign, parts)
+        store(target + i * size(wide), y)
+        total, seen = total + y, seen | (x & SIZE_BITS(x))
+    few_parts, few_sign, few_floor = factors(job, like), sign_kept(job, like), least(like, job)
+    rest, mass, left = full(like, 0.0), full(like, 0.0), NOTHING(bits(like))
+    for i in range(whole, n, lanes(like)):
+        mask, share = real(like, weights, i, n)
+        z = bits(clamped(few_floor, get(like, address + i * size(like), mask)))
+        z = select(mask, z, NOTHING(z))
+        y_of_few = product(z, few_sign, few_parts)
+        store(target + i * size(like), y_of_few)
+        rest, left = rest + y_of_few * share, left | (z & SIZE_BITS(z))
+        mass = mass + share
+    some = any_lane(seen != NOTHING(seen)) or any_lane(left != NOTHING(left))
+    total_of_all = float64(add_lanes(total)) + float64(add_lanes(rest))
+    return total_of_all, float(n) if weights == 0 else sum_lanes(mass), some
+
+
+@inline
+def find_top(like: Any, job: Any, address: Any, weights: Any, n: Any) -> Any:
+    """The bits of the largest of n numbers."""
+    top, floor = NOTHING(bits(like)), least(like, job)
+    whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
+    for i in range(0, whole, lanes(like)):
+        x = bits(clamped(floor, get(like, address + i * size(like), None)))
+        top = larger(x & SIZE_BITS(x), top)
+    for i in range(whole, n, lanes(like)):
+        mask, _ = real(like, weights, i, n)
+        x = bits(clamped(floor, get(like, address + i * size(like), mask)))
+        top = larger(select(mask, x & SIZE_BITS(x), top), top)
+    return max_lanes(top)
+
+
+@inline
+def sum_powers(
+    wide: Any, like: Any, job: Any, ready: Any, address: Any, weights: Any, n: Any, target: Any
+) -> Any:
+    """Writes the powers of n numbers; returns their sum, their mass, and the bits of the largest number."""
+    whole = n // lanes(wide) * lanes(wide) if weights == 0 else int64(0)
+    sign, floor = sign_kept(job, wide), least(wide, job)
+    up, base, rest = spread(wide, ready + UPS), spread(bits(wide), ready + BASES), spread(wide, ready + RESTS)
+    p, low = spread(wide, ready + STEEPS), spread(wide, ready + LOWS)
+    total, most = full(wide, 0.0), NOTHING(bits(wide))
+    for i in range(0, whole, lanes(wide)):
+        x = bits(clamped(floor, get(wide, address + i * size(wide), None)))
+        most = larger(x & SIZE_BITS(x), most)
+        y = powers(x, sign, up, base, rest, p, low)
+        store(target + i * size(wide), y)
+        total = total + y
+    few, mass, largest = few_powers(like, job, ready, address, weights, whole, n, target)
+    all_mass = float(n) if weights == 0 else mass
+    return float64(add_lanes(total)) + few, all_mass, max(largest, max_lanes(most))
+
+
+@inline
+def few_powers(
+    like: Any, job: Any, ready: Any, address: Any, weights: Any, begin: Any, n: Any, target: Any
+) -> Any:
+    """The same of numbers that do not fill a vector, or have weights."""
+    sign, floor = sign_kept(job, like), least(like, job)
+    up, base, rest = spread(like, ready + UPS), spread(bits(like), ready + BASES), spread(like, ready + RESTS)
+    p, low = spread(like, ready + STEEPS), spread(like, ready + LOWS)
+    total, mass, most = full(like, 0.0), full(like, 0.0), NOTHING(bits(like))
+    for i in range(begin, n, lanes(like)):
+        mask, share = real(like, weights, i, n)
+        x = bits(clamped(floor, get(like, address + i * size(like), mask)))
+        x = select(mask, x, NOTHING(x))
+        most = larger(x & SIZE_BITS(x), most)
+        y = powers(x, sign, up, base, rest, p, low)
+        store(target + i * size(like), y)
+        total = total + y * share
+        mass = mass + share
+    return float64(add_lanes(total)), sum_lanes(mass), max_lanes(most)
+
+
+@inline
+def settle(like: Any, scratch: Any) -> None:
+    """Makes the cells of a handful that are left ready for powers, and brings what is known of them to the new tops."""
+    total = doubled(like)
+    chosen = get(total, scratch + LEFT, None) != ZERO(total)
+    total = get(total, scratch + SUMS, None)
+    old = grounded(total, get(total, scratch + OWN_TOPS, None))
+    top = from_bits(larger(bits(get(like, scratch + LARGEST, None)), bits(as_like(like, old))))
+    p = get(like, scratch + EXPONENTS, None)
+    if any_lane(chosen & (total != ZERO(total))):
+        put(scratch + SUMS, total * shrunk(old, as_double(top), as_double(p)), chosen)
+    put(scratch + OWN_TOPS, as_double(top), chosen)
+    prepare(like, chosen, scratch + READY, top, p, ROOM)
+
+
+@inline
+def finish(like: Any, job: Any, scratch: Any, first: Any, count: Any) -> None:
+    """Writes the power means of a handful of cells, or what is known of a piece."""
+    mass = get(doubled(like), scratch + MASSES, None)
+    mean = get(mass, scratch + SUMS, None) / select(mass == ZERO(mass), ONE(mass), mass)
+    out = rooted(like, job, mean, get(like, scratch + EXPONENTS, None)) * get(mass, scratch + OWN_TOPS, None)
+    out = select(mass == ZERO(mass), mass, out)
+    put(job[OUT] + first * size(like), as_like(like, out), first_lanes(like, int32(count)))
+
+
+@inline
+def stretch_of(like: Any, job: Any, i: Any, number: Any) -> Any:
+    """Where a stretch of an item is, where its weights are, and how many numbers it has."""
+    cell, part = item(job, i)
+    begin, end = span(job, cell)
+    start, stop = piece(job, begin, end, part)
+    start += number * STRETCH
+    stored, weights = located(like, job, cell, begin, start)
+    return stored, weights, min(stop - start, int64(STRETCH))
+
+
+@inline
+def add_to(scratch: Any, k: Any, total: Any, mass: Any) -> None:
+    """Adds to what is known of a cell of a handful."""
+    write_f64(scratch + SUMS + 8 * k, read_f64(scratch + SUMS + 8 * k) + total)
+    write_f64(scratch + MASSES + 8 * k, read_f64(scratch + MASSES + 8 * k) + mass)
+
+
+@inline
+def read_stretch(wide: Any, like: Any, job: Any, scratch: Any, i: Any, k: Any, number: Any) -> Any:
+    """Reads a stretch of an item, the first time: returns whether its powers are left, and whether it goes on."""
+    stored, weights, n = stretch_of(like, job, i, number)
+    write_f64(scratch + LEFT + 8 * k, 0.0)
+    if n <= 0:
+        return False, False
+    address = widened(like, job, scratch, stored, n)
+    total, mass, exact = 0.0, 0.0, False
+    if read_i64(scratch + TOP_IS_1 + 8 * k) != 0:
+        target, ready = scratch + TARGET, scratch + READY + k * size(like)
+        if job[PRODUCTS] != 0:
+            total, mass, some = sum_products(wide, like, job, address, weights, n, target)
+            exact = in_range(like, total, mass) or not some
+        else:
+            total, mass, largest = sum_powers(wide, like, job, ready, address, weights, n, target)
+            fits = largest <= read_like(bits(like), ready + LIMITS)
+            exact = fits and (in_range(like, total, mass) or largest == 0)
+    if exact:
+        add_to(scratch, k, total, mass)
+    else:
+        top = find_top(like, job, address, weights, n)
+        write_like(bits(like), scratch + LARGEST + k * size(like), top)
+        write_i64(scratch + TOP_IS_1 + 8 * k, 0)
+        write_f64(scratch + LEFT + 8 * k, 1.0)
+    return not exact, n == STRETCH
+
+
+@inline
+def read_flat(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: Any) -> Any:
+    """Reads short cells that follow each other as one stretch; says whether a top of 1 suits all of them."""
+    n, none, target = job[LENGTH], int64(0), scratch + TARGET
+    address = job[VALUES] + first * job[CELL]
+    if job[PRODUCTS] != 0:
+        sum_products(wide, like, job, address, none, n * count, target)
+    else:
+        _, _, largest = sum_powers(wide, like, job, scratch + READY, address, none, n * count, target)
+        if largest > read_like(bits(like), scratch + READY + LIMITS):
+            return False
+    for k in range(count):
+        total, begin = full(like, 0.0), target + k * job[CELL]
+        whole = n // lanes(like) * lanes(like)
+        for i in range(0, whole, lanes(like)):
+            total = total + get(like, begin + i * size(like), None)
+        if whole < n:
+            total = total + get(like, begin + whole * size(like), first_lanes(like, int32(n - whole)))
+        found = float64(add_lanes(total))
+        if not in_range(like, found, float(n)) and (
+            found != 0.0 or find_top(like, job, address + k * job[CELL], none, n) != 0
+        ):
+            return False
+        write_f64(scratch + SUMS + 8 * k, found)
+        write_f64(scratch + MASSES + 8 * k, float(n))
+    return True
+
+
+@inline
+def read_handful(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: Any) -> None:
+    """Cells, or a piece of one."""
+    zero = doubled(like)
+    put(scratch + OWN_TOPS, ONE(zero), None)
+    for k in range(count):
+        cell, _ = item(job, first + k)
+        write_like(like, scratch + EXPONENTS + k * size(like), power_of(like, job, cell))
+        write_i64(scratch + TOP_IS_1 + 8 * k, job[PLAIN])
+    if job[PRODUCTS] == 0 and job[PLAIN] != 0:
+        p = get(like, scratch + EXPONENTS, None)
+        prepare(like, None, scratch + READY, ONE(p), p, WIDE_ROOM)
+    if flat(job) and read_flat(wide, like, job, scratch, first, count):
+        return
+    put(scratch + SUMS, zero, None)
+    put(scratch + MASSES, zero, None)
+    number, going = int64(0), True
+    while going:
+        going, left = False, False
+        for k in range(count):
+            missing, more = read_stretch(wide, like, job, scratch, first + k, k, number)
+            left, going = left or missing, going or more
+        if left:
+            settle(like, scratch)
+            for k in range(count):
+                if read_f64(scratch + LEFT + 8 * k) != 0.0:
+                    stored, weights, n = stretch_of(like, job, first + k, number)
+                    address = widened(like, job, scratch, stored, n)
+                    ready = scratch + READY + k * size(like)
+                    target = scratch + TARGET
+                    total, mass, _ = sum_powers(wide, like, job, ready, address, weights, n, target)
+                    if read_like(like, ready + TOPS) != read_like(like, ready + TOPS):
+                        total = np.nan
+                    add_to(scratch, k, total, mass)
+        number += 1
+
+
+@inline
+def flat(job: Any) -> Any:
+    """Whether cells are short, follow each other, and share one p that is not too high."""
+    return job[SHORT] != 0 and job[LENGTH] <= STRETCH and job[PLAIN] != 0 and job[STEP] == 0
+
+
+@inline
+def handful(like: Any, job: Any, first: Any, end: Any) -> Any:
+    """How many of the next items are read together: one where cells are long or cut into pieces."""
+    if job[FIRST] != 0 or job[PIECES] > 1:
+        return int64(1)
+    most = min(lanes(like), end - first)
+    if job[OFFSETS] == 0:
+        return min(most, max(NUMBERS // max(job[LENGTH], 1), 1))
+    count, numbers = int64(0), int64(0)
+    while count < most and numbers < NUMBERS:
+        begin, stop = span(job, first + count)
+        count, numbers = count + 1, numbers + stop - begin
+    return count
+
+
+def powers_of_stretches(pointer: Any) -> None:
+    """The kernel."""
+    job = carray(pointer, SIZE)
+    wide, like = WIDE(0), TAIL(0)
+    scratch = job[SCRATCH] + fetch_add(pointer, WORKER, 1) * job[SCRATCH_BYTES]
+    while True:
+        first = fetch_add(pointer, NEXT, job[GRAIN])
+        if first >= job[ITEMS]:
+            break
+        end = min(first + job[GRAIN], job[ITEMS])
+        while first < end:
+            count = handful(like, job, first, end)
+            read_handful(wide, like, job, scratch, first, count)
+            cell, _ = item(job, first)
+            _, pieces = pieces_of(job, cell)
+            if pieces > 1:
+                state = job[STATES] + first * STATE * 8
+                write_f64(state, read_f64(scratch + SUMS))
+                write_f64(state + 8, read_f64(scratch + OWN_TOPS))
+                write_f64(state + 16, read_f64(scratch + MASSES))
+            else:
+                finish(like, job, scratch, cell, count)
+            first += count
