@@ -30,6 +30,9 @@ from polypool.ops.exponential.fields import (
 from polypool.ops.exponential.shares import factors, share_of
 from polypool.ops.exponential.terms import channel_of
 
+#: How far ahead memory is asked for, in bytes: some small cells.
+AHEAD = 2048
+
 
 @inline
 def known(like: Any, job: Any, field: Any, cell: Any) -> Any:
@@ -71,6 +74,9 @@ def spread_out(
                 h = get(like, address + job[G_DENSITY] + i * size(like), None)
             give(like, None, job, target + i * width, share_of(level, x, h, ONE(g), top, k, a, b))
         else:
+            # Cells may be so short that nothing but this vector is in them: what the next ones need is asked for here.
+            ask(like, stored + i * width + AHEAD)
+            ask(like, target + i * width + AHEAD)
             _, share = real(like, weights, i, end)
             inside, _ = real(like, int64(0), i, end)
             x = get(like, address + i * size(like), inside)

@@ -237,6 +237,17 @@ def read_stretch(wide: Any, like: Any, job: Any, scratch: Any, i: Any, k: Any, n
 
 
 @inline
+def sum_of(like: Any, address: Any, n: Any) -> Any:
+    """The sum of n numbers."""
+    total, whole = full(like, 0.0), n // lanes(like) * lanes(like)
+    for i in range(0, whole, lanes(like)):
+        total = total + get(like, address + i * size(like), None)
+    if whole < n:
+        total = total + get(like, address + whole * size(like), first_lanes(like, int32(n - whole)))
+    return float64(add_lanes(total))
+
+
+@inline
 def read_flat(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: Any) -> Any:
     """Reads short cells that follow each other as one stretch; says whether a top of 1 suits all of them."""
     n, none, target = job[LENGTH], int64(0), scratch + TARGET
@@ -248,13 +259,7 @@ def read_flat(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: A
         if largest > read_like(bits(like), scratch + READY + LIMITS):
             return False
     for k in range(count):
-        total, begin = full(like, 0.0), target + k * job[CELL]
-        whole = n // lanes(like) * lanes(like)
-        for i in range(0, whole, lanes(like)):
-            total = total + get(like, begin + i * size(like), None)
-        if whole < n:
-            total = total + get(like, begin + whole * size(like), first_lanes(like, int32(n - whole)))
-        found = float64(add_lanes(total))
+        found = sum_of(like, target + k * job[CELL], n)
         if not in_range(like, found, float(n)) and (
             found != 0.0 or find_top(like, job, address + k * job[CELL], none, n) != 0
         ):
@@ -276,7 +281,11 @@ def read_handful(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count
     if job[PRODUCTS] == 0 and job[PLAIN] != 0:
         p = get(like, scratch + EXPONENTS, None)
         prepare(like, None, scratch + READY, ONE(p), p, WIDE_ROOM)
-    if flat(job) and read_flat(wide, like, job, scratch, first, count):
+    if (
+        job[PLAIN] != 0
+        and flat(like, job, int64(STRETCH))
+        and read_flat(wide, like, job, scratch, first, count)
+    ):
         return
     put(scratch + SUMS, zero, None)
     put(scratch + MASSES, zero, None)
@@ -302,23 +311,24 @@ def read_handful(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count
 
 
 @inline
-def flat(job: Any) -> Any:
-    """Whether cells are short, follow each other, and share one p that is not too high."""
-    return job[SHORT] != 0 and job[LENGTH] <= STRETCH and job[PLAIN] != 0 and job[STEP] == 0
+def flat(like: Any, job: Any, longest: Any) -> Any:
+    """Whether cells are short and follow each other without gaps, unweighted and with one p."""
+    short = job[LENGTH] <= longest and job[CELL] == job[LENGTH] * size(like)
+    return job[SHORT] != 0 and short and job[STEP] == 0
 
 
 @inline
-def handful(like: Any, job: Any, first: Any, end: Any) -> Any:
-    """How many of the next items are read together: one where cells are long or cut into pieces."""
+def handful(like: Any, job: Any, first: Any, end: Any, numbers: Any) -> Any:
+    """How many of the next items are read together: one where cells are cut into pieces, or there are many numbers."""
     if job[FIRST] != 0 or job[PIECES] > 1:
         return int64(1)
     most = min(lanes(like), end - first)
     if job[OFFSETS] == 0:
-        return min(most, max(NUMBERS // max(job[LENGTH], 1), 1))
-    count, numbers = int64(0), int64(0)
-    while count < most and numbers < NUMBERS:
+        return min(most, max(numbers // max(job[LENGTH], 1), 1))
+    count, members = int64(0), int64(0)
+    while count < most and members < numbers:
         begin, stop = span(job, first + count)
-        count, numbers = count + 1, numbers + stop - begin
+        count, members = count + 1, members + stop - begin
     return count
 
 
@@ -333,7 +343,7 @@ def powers_of_stretches(pointer: Any) -> None:
             break
         end = min(first + job[GRAIN], job[ITEMS])
         while first < end:
-            count = handful(like, job, first, end)
+            count = handful(like, job, first, end, int64(NUMBERS))
             read_handful(wide, like, job, scratch, first, count)
             cell, _ = item(job, first)
             _, pieces = pieces_of(job, cell)

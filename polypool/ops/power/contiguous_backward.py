@@ -1,8 +1,4 @@
-"""Gradients of power means of cells whose numbers follow each other in memory.
-
-What gradients are made of is the same for a whole cell. It is laid out in memory for each lane of a vector, so that a
-vector may hold the end of one short cell and the beginning of the next.
-"""
+"""Gradients of power means of cells whose numbers follow each other in memory."""
 
 from __future__ import annotations
 
@@ -28,10 +24,10 @@ from polypool.ops.cpu.job import (
 )
 from polypool.ops.cpu.like import lanes, read_like, size, spread, write_like
 from polypool.ops.cpu.stretch import STRETCH, STRETCH_BYTES, ask, located, real, widened
-from polypool.ops.cpu.vec import bits, fence, fetch_add, first_lanes, full, select, sum_lanes
+from polypool.ops.cpu.vec import add_lanes, bits, fence, fetch_add, first_lanes, full, select
 from polypool.ops.cpu.vmath import ZERO
 from polypool.ops.cpu.walk import get, inline, item, piece, span
-from polypool.ops.power.contiguous import handful
+from polypool.ops.power.contiguous import NUMBERS, handful
 from polypool.ops.power.fields import G_OUT, G_POWER, OUT, PRODUCTS
 from polypool.ops.power.products import factors
 from polypool.ops.power.slopes import (
@@ -52,42 +48,120 @@ from polypool.ops.power.slopes import (
 )
 from polypool.ops.power.terms import least, power_of
 
-#: Cells of at most `SHORTEST` numbers are read together, up to `TOGETHER` numbers.
-SHORTEST, TOGETHER = 128, 1024
-#: Behind a stretch: what is prepared for the gradients of a handful of cells, and of each its p and 1 / W; what numbers
-#: add to the gradient of p; and what is prepared, laid out for numbers.
+#: Behind a stretch: what is prepared for the gradients of a handful of cells; and of each its p and 1 / W.
 READY = STRETCH_BYTES
 EXPONENTS = READY + PREPARED
 WEIGHTS = EXPONENTS + 256
-ADDED = WEIGHTS + 256
-LAID = ADDED + 8 * (TOGETHER + 64)
-EACH = 8 * (TOGETHER + 64)
-LAYERS = (UPS, PARTS, BASES, RESTS, LOWS, HIGHS, SLOPES)
-HANDFUL_BYTES = LAID + EACH * len(LAYERS)
+HANDFUL_BYTES = WEIGHTS + 256
 #: How many numbers ahead memory is asked for.
 AHEAD = 1024
 
 
 @inline
-def lay(wide: Any, scratch: Any, k: Any, begin: Any, n: Any) -> None:
-    """Lays out what is prepared for a cell of a handful for n numbers, and some that the next cell may take."""
-    for layer, at in enumerate(LAYERS):
-        v = spread(wide, scratch + READY + at + k * size(wide))
-        for i in range(begin, begin + n, lanes(wide)):
-            store(scratch + LAID + layer * EACH + i * size(wide), v)
+def write_whole(
+    like: Any, job: Any, ready: Any, address: Any, begin: Any, end: Any, target: Any, width: Any
+) -> Any:
+    """Writes the gradients of whole vectors of numbers; returns what they add to that of p."""
+    floor, flipped = least(like, job), flip(job, like)
+    up, slope = spread(like, ready + UPS), spread(like, ready + SLOPES)
+    if job[PRODUCTS] != 0:
+        parts, part = factors(job, like), spread(like, ready + PARTS)
+        for i in range(begin, end, lanes(like)):
+            ask(like, address + (i + AHEAD) * width)
+            x = get(like, address + i * size(like), None)
+            g = by_products(x, None, floor, parts, up, part, slope, flipped)
+            give(like, None, job, target + i * width, g)
+        return 0.0
+    base, rest = spread(bits(like), ready + BASES), spread(like, ready + RESTS)
+    steep, low, high = spread(like, ready + STEEPS), spread(like, ready + LOWS), spread(like, ready + HIGHS)
+    total = full(like, 0.0)
+    for i in range(begin, end, lanes(like)):
+        ask(like, address + (i + AHEAD) * width)
+        x = get(like, address + i * size(like), None)
+        g, of_power = by_ratios(x, None, floor, up, base, rest, steep, low, high, slope, flipped)
+        total = total + of_power
+        give(like, None, job, target + i * width, g)
+    return float64(add_lanes(total))
 
 
 @inline
-def slopes_of(like: Any, job: Any, scratch: Any, off: Any, x: Any, share: Any) -> Any:
-    """The gradients of a vector of numbers, and what they add to that of p."""
-    laid, floor, flipped = scratch + LAID + off, least(like, job), flip(job, like)
-    up, slope = load(like, laid), load(like, laid + 6 * EACH)
+def write_rest(
+    like: Any, job: Any, ready: Any, address: Any, weights: Any, begin: Any, end: Any, target: Any, width: Any
+) -> Any:
+    """The same of numbers that do not fill a vector, or have weights."""
+    floor, flipped = least(like, job), flip(job, like)
+    up, slope = spread(like, ready + UPS), spread(like, ready + SLOPES)
     if job[PRODUCTS] != 0:
-        part = load(like, laid + EACH)
-        return by_products(x, share, floor, factors(job, like), up, part, slope, flipped), ZERO(x)
-    base, rest = load(bits(like), laid + 2 * EACH), load(like, laid + 3 * EACH)
-    low, high, steep = load(like, laid + 4 * EACH), load(like, laid + 5 * EACH), load(like, scratch + READY + STEEPS)
-    return by_ratios(x, share, floor, up, base, rest, steep, low, high, slope, flipped)
+        parts, part = factors(job, like), spread(like, ready + PARTS)
+        for i in range(begin, end, lanes(like)):
+            counts, share = real(like, weights, i, end)
+            mask = first_lanes(like, int32(end - i))
+            x = get(like, address + i * size(like), mask)
+            g = by_products(x, share, floor, parts, up, part, slope, flipped)
+            give(like, mask, job, target + i * width, select(counts, g, ZERO(g)))
+        return 0.0
+    base, rest = spread(bits(like), ready + BASES), spread(like, ready + RESTS)
+    steep, low, high = spread(like, ready + STEEPS), spread(like, ready + LOWS), spread(like, ready + HIGHS)
+    total = full(like, 0.0)
+    for i in range(begin, end, lanes(like)):
+        counts, share = real(like, weights, i, end)
+        mask = first_lanes(like, int32(end - i))
+        x = get(like, address + i * size(like), mask)
+        g, of_power = by_ratios(x, share, floor, up, base, rest, steep, low, high, slope, flipped)
+        total = total + select(counts, of_power, ZERO(total))
+        give(like, mask, job, target + i * width, select(counts, g, ZERO(g)))
+    return float64(add_lanes(total))
+
+
+@inline
+def write_item(wide: Any, like: Any, job: Any, scratch: Any, i: Any, k: Any) -> None:
+    """Writes the gradients of a cell, or of a piece of it."""
+    cell, part_of = item(job, i)
+    begin, end = span(job, cell)
+    start, stop = piece(job, begin, end, part_of)
+    width = size(like) if job[KIND] == 0 else 2
+    ready, total = scratch + READY + k * size(like), 0.0
+    while start < stop:
+        n = min(stop - start, int64(STRETCH))
+        stored, weights = located(like, job, cell, begin, start)
+        address = widened(like, job, scratch, stored, n)
+        target, done = target_of(job, cell, begin, start, width), int64(0)
+        if weights == 0:
+            # Masks make stores slow: as few as can be.
+            wholes, done = n // lanes(wide) * lanes(wide), n // lanes(like) * lanes(like)
+            if wholes > 0:
+                total += write_whole(wide, job, ready, address, int64(0), wholes, target, width)
+            if wholes < done:
+                total += write_whole(like, job, ready, address, wholes, done, target, width)
+        if done < n:
+            total += write_rest(like, job, ready, address, weights, done, n, target, width)
+        start += n
+    if job[G_POWER] != 0:
+        total *= float64(read_like(like, ready + OF_POWER))
+        write_like(like, job[G_POWER] + i * size(like), total)
+
+
+@inline
+def write_handful(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: Any) -> None:
+    """Cells, or a piece of one."""
+    head, _ = item(job, first)
+    for k in range(count):
+        cell = head + k
+        begin, end = span(job, cell)
+        mass = float64(end - begin)
+        if job[WEIGHT] != 0:
+            image = cell // job[CHANNELS] if job[CELLS] > 1 else int64(0)
+            mass = float64(read_like(like, job[MASS] + image * size(like)))
+        write_like(like, scratch + WEIGHTS + k * size(like), 1.0 / mass if mass != 0.0 else 0.0)
+        write_like(like, scratch + EXPONENTS + k * size(like), power_of(like, job, cell))
+    mask = first_lanes(like, int32(count))
+    out, g = get(like, job[OUT] + head * size(like), mask), get(like, job[G_OUT] + head * size(like), mask)
+    p, part = get(like, scratch + EXPONENTS, mask), get(like, scratch + WEIGHTS, mask)
+    prepare(like, mask, scratch + READY, out, g, p, part)
+    for k in range(count):
+        write_item(wide, like, job, scratch, first + k, k)
+
+
 def gradients_of_stretches(pointer: Any) -> None:
     """The kernel."""
     job = carray(pointer, SIZE)
@@ -99,7 +173,7 @@ def gradients_of_stretches(pointer: Any) -> None:
             break
         end = min(first + job[GRAIN], job[ITEMS])
         while first < end:
-            count = handful(like, job, first, end)
+            count = handful(like, job, first, end, int64(NUMBERS))
             write_handful(wide, like, job, scratch, first, count)
             first += count
     fence()  # after stores past the cache
