@@ -1,8 +1,8 @@
 """Power means of cells whose rows lie side by side in memory.
 
-One block of rows at a time. Its powers are summed in one pass over it; a sum that float32 could not hold is thrown away,
-and the rest of the cell goes another way: the largest member of the block in a first pass, powers of ratios to the
-largest of the cell so far in a second one, which finds the block in the cache. Blocks are joined in float64.
+One block of rows at a time. Its powers are summed in one pass over it; a sum that float32 could not hold is thrown
+away, and the rest of the cell goes another way: the largest member of the block in a first pass, powers of ratios to
+the largest of the cell so far in a second one, which finds the block in the cache. Blocks are joined in float64.
 """
 
 from __future__ import annotations

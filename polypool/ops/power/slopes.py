@@ -23,11 +23,7 @@ UPS, PARTS, BASES, RESTS, STEEPS, LOWS, HIGHS, SLOPES, OF_POWER, PREPARED = (i *
 
 @inline
 def prepare(like: Any, mask: Any, scratch: Any, out: Any, g: Any, p: Any, part: Any) -> None:
-    """Writes down what the gradients of cells are made of, one cell or channel in each lane.
-
-    Args:
-        part: 1 / W.
-    """
+    """Writes down what the gradients of cells are made of, one cell or channel in each lane; `part` is 1 / W."""
     of = absolute(out)
     dead = (of == ZERO(of)) | (of == INFINITY(of))
     # Members are brought to about 1 before anything is made of them: neither 1 / out nor sums may overflow.
