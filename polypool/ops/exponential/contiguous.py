@@ -19,7 +19,7 @@ from polypool.ops.cpu.walk import inline, item, piece, pieces_of, span
 from polypool.ops.exponential.across import find_across, measure_across
 from polypool.ops.exponential.along import find, measure
 from polypool.ops.exponential.batch import ADDRESS, BATCH, COUNT, SHORT, enlist, finish_batch, fold, leave
-from polypool.ops.exponential.fields import AVERAGE, AVERAGE_SLOPE, LEVEL, LOG_MEAN
+from polypool.ops.exponential.fields import AVERAGE, AVERAGE_SLOPE, LEVEL, LOG_MEAN, LOG_MEAN_SLOPE
 
 
 @inline
@@ -91,8 +91,10 @@ def exponentials_of_stretches(pointer: Any) -> None:
                 measure_batch(wide, tail, int64(AVERAGE), scratch, count, longest, across, ahead)
             elif level == AVERAGE_SLOPE:
                 measure_batch(wide, tail, int64(AVERAGE_SLOPE), scratch, count, longest, across, ahead)
-            else:
+            elif level == LOG_MEAN:
                 measure_batch(wide, tail, int64(LOG_MEAN), scratch, count, longest, across, ahead)
+            else:
+                measure_batch(wide, tail, int64(LOG_MEAN_SLOPE), scratch, count, longest, across, ahead)
             if long:
                 first = cell
                 for at in range(count):

@@ -57,7 +57,7 @@ def log_mean_exp(
     job, _ = _job(source)
     _tell(job, 1 / t)
     kept = (fields.TOP, fields.SHARE_OF_ONE) * keep + (fields.SLOPE,) * slope
-    return _forward(job, fields.LOG_MEAN, (fields.OUT, *kept))
+    return _forward(job, fields.LOG_MEAN_SLOPE if slope else fields.LOG_MEAN, (fields.OUT, *kept))
 
 
 def average_backward(grad: Tensor, source: Source, k: float | Tensor, kept: Tensor) -> Tensor:
@@ -131,13 +131,23 @@ def _job(source: Source) -> tuple[Job, Tensor | None]:
     return job, rows
 
 
+def _limits(dtype: torch.dtype) -> tuple[float, float, float]:
+    """The smallest k, the smallest that is learned, and the largest: with room to multiply and divide by them.
+
+    A square of what is learned times a variance must not vanish in the derivative.
+    """
+    limits = torch.finfo(dtype)
+    return 1 / (limits.max * limits.eps), limits.tiny**0.4, 1 / limits.tiny
+
+
+LIMITS = {dtype: _limits(dtype) for dtype in (torch.float32, torch.float64)}
+
+
 def _tell(job: Job, k: float | Tensor) -> None:
-    """Writes k into a job, within what its precision holds with room to multiply and divide by it."""
-    limits = torch.finfo(job.computed)
-    low, high = 1 / (limits.max * limits.eps), 1 / limits.tiny
+    """Writes k into a job, within what its precision can hold."""
+    low, low_learned, high = LIMITS[job.computed]
     if isinstance(k, Tensor):
-        # A square of it times a variance must not vanish in the derivative.
-        low = limits.tiny**0.4
+        low = low_learned
         if k.numel() == 1:
             k = k.item()
     if isinstance(k, Tensor):
@@ -146,8 +156,8 @@ def _tell(job: Job, k: float | Tensor) -> None:
         k2 = torch.where(k < 0, -sizes, sizes) * LOG2_E
         job.fields[fields.NEGATIVE] = bool((k < 0).any())
     else:
-        number = math.copysign(min(max(abs(k), low), high), k)
-        k2 = torch.full((1 if job.contiguous else job.channels,), number * LOG2_E, dtype=job.computed)
+        number = math.copysign(min(max(abs(k), low), high), k) * LOG2_E
+        k2 = torch.full((1 if job.contiguous else job.channels,), number, dtype=job.computed)
         job.fields[fields.NEGATIVE] = number < 0
     job.fields[fields.PERIOD] = k2.numel()
     job.put(fields.EXPONENT, k2)

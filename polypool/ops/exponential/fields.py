@@ -16,8 +16,8 @@ MEAN_EXPONENT, SLOPE = OWN + 8, OWN + 9
 #: The gradients of the results; for a density, what they add up to. And its own, as bytes from the values to it.
 G_OUT, G_DENSITY = OWN + 10, OWN + 11
 
-#: What is computed of each cell: an average, without or with its slope, or a log-mean-exp.
-AVERAGE, AVERAGE_SLOPE, LOG_MEAN = range(3)
+#: What is computed of each cell: an average or a log-mean-exp, each without its slope or with it.
+AVERAGE, AVERAGE_SLOPE, LOG_MEAN, LOG_MEAN_SLOPE = range(4)
 #: What is written for each member: its density; the gradient of a log-mean-exp, of an average, or of a density.
 DENSITY, OF_LOG_MEAN, OF_AVERAGE, OF_DENSITY = range(4)
 #: Numbers (float64) of each channel that a piece leaves: top, `sum w 2^y`, `sum w 2^y y`, and `sum w 2^y y^2` or

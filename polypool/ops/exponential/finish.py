@@ -42,7 +42,7 @@ def finish(
     empty = part == zero
     one = select(empty, zero, ONE(top) / s)
     mean = a * one
-    if level == LOG_MEAN:
+    if level >= LOG_MEAN:
         # Near 1 the logarithm of the mean would cancel, that of one and what the mean is more does not; where one
         # member outweighs many it is the other way round.
         ratio, more = s * part, z * part

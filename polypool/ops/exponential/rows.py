@@ -50,6 +50,7 @@ from polypool.ops.exponential.fields import (
     INVERSE,
     LEVEL,
     LOG_MEAN,
+    LOG_MEAN_SLOPE,
     NEGATIVE,
     STATE,
 )
@@ -112,8 +113,10 @@ def measure(like: Any, mask: Any, job: Any, scratch: Any, t: Any, m: Any, first:
         s, a, z = sums(like, mask, int64(AVERAGE), scratch, t, kind, k, rows, off, m, top)
     elif level == AVERAGE_SLOPE:
         s, a, z = sums(like, mask, int64(AVERAGE_SLOPE), scratch, t, kind, k, rows, off, m, top)
-    else:
+    elif level == LOG_MEAN:
         s, a, z = sums(like, mask, int64(LOG_MEAN), scratch, t, kind, k, rows, off, m, top)
+    else:
+        s, a, z = sums(like, mask, int64(LOG_MEAN_SLOPE), scratch, t, kind, k, rows, off, m, top)
     put(known, top, mask)
     put(known + row, s, mask)
     put(known + 2 * row, a, mask)

@@ -11,7 +11,7 @@ from polypool.ops.cpu.like import same
 from polypool.ops.cpu.vec import fma, full, select
 from polypool.ops.cpu.vmath import ZERO, exp2_both_of_negative, exp2_of_negative, not_too_low
 from polypool.ops.cpu.walk import inline
-from polypool.ops.exponential.fields import AVERAGE_SLOPE, LOG_MEAN, PERIOD
+from polypool.ops.exponential.fields import AVERAGE_SLOPE, LOG_MEAN, LOG_MEAN_SLOPE, PERIOD
 
 
 @inline
@@ -42,10 +42,11 @@ def below(x: Any, top: Any, k: Any) -> Any:
 @inline
 def add(level: Any, y: Any, share: Any, s: Any, a: Any, z: Any) -> Any:
     """Adds members at y to the three sums of a cell."""
-    if level == LOG_MEAN:
+    if level >= LOG_MEAN:
         e, less = exp2_both_of_negative(y)
-        e = e * share
-        return s + e, fma(e, y, a), fma(less, share, z)
+        if level == LOG_MEAN_SLOPE:
+            a = fma(e * share, y, a)
+        return fma(e, share, s), a, fma(less, share, z)
     e = exp2_of_negative(y) * share
     if level == AVERAGE_SLOPE:
         ey = e * y
@@ -58,7 +59,7 @@ def moved(level: Any, s: Any, a: Any, z: Any, old: Any, top: Any, k: Any, mass: 
     """The three sums about another top, in float64."""
     y = below(old, top, k)
     r, less = exp2_both_of_negative(y)
-    if level == LOG_MEAN:
+    if level >= LOG_MEAN:
         z = fma(r, z, less * same(z, mass))
     else:
         z = r * (z + y * (a + a + y * s))

@@ -1,7 +1,8 @@
 """Power means of cells whose numbers follow each other in memory: one channel of one image.
 
-As for rows: products first, and where they are not exact the largest member, then powers of ratios to it. What is done
-once for a cell, logarithms and roots, is done for a handful of cells at once, one in each lane.
+As for rows: sums of powers first, and where float32 could not hold them the largest member, then powers of ratios to
+it. What is done once for a cell, logarithms and roots, is done for a handful of cells at once, one in each lane. The
+powers of short cells, which would not fill vectors, are written down before they are added up.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, float64, int32, int64
+from numba import carray, int32, int64
 
 from polypool.ops.cpu.compiler import TAIL, WIDE
 from polypool.ops.cpu.job import (
@@ -29,50 +30,38 @@ from polypool.ops.cpu.job import (
     VALUES,
     WORKER,
 )
-from polypool.ops.cpu.like import as_double, as_like, doubled, lanes, read_like, size, spread, write_like
-from polypool.ops.cpu.stretch import STRETCH, STRETCH_BYTES, located, real, widened
+from polypool.ops.cpu.like import as_double, as_like, doubled, lanes, read_like, size, write_like
+from polypool.ops.cpu.stretch import STRETCH, STRETCH_BYTES, located, widened
 from polypool.ops.cpu.vec import (
-    add_lanes,
     any_lane,
     bits,
     fetch_add,
     first_lanes,
     from_bits,
-    full,
-    max_lanes,
     read_f64,
     read_i64,
     select,
-    store,
-    sum_lanes,
     write_f64,
     write_i64,
 )
 from polypool.ops.cpu.vmath import ONE, ZERO
 from polypool.ops.cpu.walk import get, inline, item, piece, pieces_of, put, span
+from polypool.ops.power.bounds import ROOM, WIDE_ROOM, held_number
 from polypool.ops.power.fields import OUT, PLAIN, PRODUCTS, STATE, STEP
-from polypool.ops.power.products import factors, in_range, product
 from polypool.ops.power.ratios import (
-    BASES,
     LIMITS,
-    LOWS,
     PREPARED,
-    RESTS,
-    ROOM,
-    STEEPS,
     TOPS,
-    UPS,
-    WIDE_ROOM,
     grounded,
-    powers,
     prepare,
     shrunk,
 )
 from polypool.ops.power.roots import rooted
-from polypool.ops.power.terms import NOTHING, SIZE_BITS, clamped, larger, least, power_of, sign_kept
+from polypool.ops.power.sums import find_top, sum_of, sum_powers, sum_products
+from polypool.ops.power.terms import larger, power_of
 
 #: Behind a stretch: what is prepared for powers; of each cell of a handful the sum, its top and the mass, its p, the
-#: largest of a stretch, whether products have done so far, and whether they did not for this stretch.
+#: largest of a stretch, whether the top is 1 so far, and whether it did not suit this stretch; and powers.
 READY = STRETCH_BYTES
 SUMS, OWN_TOPS, MASSES, EXPONENTS, LARGEST, TOP_IS_1, LEFT, TARGET = (
     READY + PREPARED + i * 128 for i in range(8)
@@ -80,89 +69,6 @@ SUMS, OWN_TOPS, MASSES, EXPONENTS, LARGEST, TOP_IS_1, LEFT, TARGET = (
 #: Cells of a handful are short, so that all of them stay in the cache.
 NUMBERS = 4096
 HANDFUL_BYTES = TARGET + 8 * NUMBERS + 512
-
-
-@inline
-def sum_products(wide: Any, like: Any, job: Any, address: Any, weights: Any, n: Any, target: Any) -> Any:
-    """Writes the products of n numbers; returns their sum, their mass, and whether a number is not 0."""
-    parts, sign, floor = factors(job, wide), sign_kept(job, wide), least(wide, job)
-    whole = n // lanes(wide) * lanes(wide) if weights == 0 else int64(0)
-    total, seen = full(wide, 0.0), NOTHING(bits(wide))
-    for i in range(0, whole, lanes(wide)):
-        x = bits(clamped(floor, get(wide, address + i * size(wide), None)))
-        y = product(x, sign, parts)
-        store(target + i * size(wide), y)
-        total, seen = total + y, seen | (x & SIZE_BITS(x))
-    few_parts, few_sign, few_floor = factors(job, like), sign_kept(job, like), least(like, job)
-    rest, mass, left = full(like, 0.0), full(like, 0.0), NOTHING(bits(like))
-    for i in range(whole, n, lanes(like)):
-        mask, share = real(like, weights, i, n)
-        z = bits(clamped(few_floor, get(like, address + i * size(like), mask)))
-        z = select(mask, z, NOTHING(z))
-        y_of_few = product(z, few_sign, few_parts)
-        store(target + i * size(like), y_of_few)
-        rest, left = rest + y_of_few * share, left | (z & SIZE_BITS(z))
-        mass = mass + share
-    some = any_lane(seen != NOTHING(seen)) or any_lane(left != NOTHING(left))
-    total_of_all = float64(add_lanes(total)) + float64(add_lanes(rest))
-    return total_of_all, float(n) if weights == 0 else sum_lanes(mass), some
-
-
-@inline
-def find_top(like: Any, job: Any, address: Any, weights: Any, n: Any) -> Any:
-    """The bits of the largest of n numbers."""
-    top, floor = NOTHING(bits(like)), least(like, job)
-    whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
-    for i in range(0, whole, lanes(like)):
-        x = bits(clamped(floor, get(like, address + i * size(like), None)))
-        top = larger(x & SIZE_BITS(x), top)
-    for i in range(whole, n, lanes(like)):
-        mask, _ = real(like, weights, i, n)
-        x = bits(clamped(floor, get(like, address + i * size(like), mask)))
-        top = larger(select(mask, x & SIZE_BITS(x), top), top)
-    return max_lanes(top)
-
-
-@inline
-def sum_powers(
-    wide: Any, like: Any, job: Any, ready: Any, address: Any, weights: Any, n: Any, target: Any
-) -> Any:
-    """Writes the powers of n numbers; returns their sum, their mass, and the bits of the largest number."""
-    whole = n // lanes(wide) * lanes(wide) if weights == 0 else int64(0)
-    sign, floor = sign_kept(job, wide), least(wide, job)
-    up, base, rest = spread(wide, ready + UPS), spread(bits(wide), ready + BASES), spread(wide, ready + RESTS)
-    p, low = spread(wide, ready + STEEPS), spread(wide, ready + LOWS)
-    total, most = full(wide, 0.0), NOTHING(bits(wide))
-    for i in range(0, whole, lanes(wide)):
-        x = bits(clamped(floor, get(wide, address + i * size(wide), None)))
-        most = larger(x & SIZE_BITS(x), most)
-        y = powers(x, sign, up, base, rest, p, low)
-        store(target + i * size(wide), y)
-        total = total + y
-    few, mass, largest = few_powers(like, job, ready, address, weights, whole, n, target)
-    all_mass = float(n) if weights == 0 else mass
-    return float64(add_lanes(total)) + few, all_mass, max(largest, max_lanes(most))
-
-
-@inline
-def few_powers(
-    like: Any, job: Any, ready: Any, address: Any, weights: Any, begin: Any, n: Any, target: Any
-) -> Any:
-    """The same of numbers that do not fill a vector, or have weights."""
-    sign, floor = sign_kept(job, like), least(like, job)
-    up, base, rest = spread(like, ready + UPS), spread(bits(like), ready + BASES), spread(like, ready + RESTS)
-    p, low = spread(like, ready + STEEPS), spread(like, ready + LOWS)
-    total, mass, most = full(like, 0.0), full(like, 0.0), NOTHING(bits(like))
-    for i in range(begin, n, lanes(like)):
-        mask, share = real(like, weights, i, n)
-        x = bits(clamped(floor, get(like, address + i * size(like), mask)))
-        x = select(mask, x, NOTHING(x))
-        most = larger(x & SIZE_BITS(x), most)
-        y = powers(x, sign, up, base, rest, p, low)
-        store(target + i * size(like), y)
-        total = total + y * share
-        mass = mass + share
-    return float64(add_lanes(total)), sum_lanes(mass), max_lanes(most)
 
 
 @inline
@@ -221,11 +127,11 @@ def read_stretch(wide: Any, like: Any, job: Any, scratch: Any, i: Any, k: Any, n
         target, ready = scratch + TARGET, scratch + READY + k * size(like)
         if job[PRODUCTS] != 0:
             total, mass, some = sum_products(wide, like, job, address, weights, n, target)
-            exact = in_range(like, total, mass) or not some
+            exact = held_number(like, total, some, mass, True)
         else:
             total, mass, largest = sum_powers(wide, like, job, ready, address, weights, n, target)
             fits = largest <= read_like(bits(like), ready + LIMITS)
-            exact = fits and (in_range(like, total, mass) or largest == 0)
+            exact = fits and held_number(like, total, largest != 0, mass, False)
     if exact:
         add_to(scratch, k, total, mass)
     else:
@@ -234,17 +140,6 @@ def read_stretch(wide: Any, like: Any, job: Any, scratch: Any, i: Any, k: Any, n
         write_i64(scratch + TOP_IS_1 + 8 * k, 0)
         write_f64(scratch + LEFT + 8 * k, 1.0)
     return not exact, n == STRETCH
-
-
-@inline
-def sum_of(like: Any, address: Any, n: Any) -> Any:
-    """The sum of n numbers."""
-    total, whole = full(like, 0.0), n // lanes(like) * lanes(like)
-    for i in range(0, whole, lanes(like)):
-        total = total + get(like, address + i * size(like), None)
-    if whole < n:
-        total = total + get(like, address + whole * size(like), first_lanes(like, int32(n - whole)))
-    return float64(add_lanes(total))
 
 
 @inline
@@ -260,7 +155,7 @@ def read_flat(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count: A
             return False
     for k in range(count):
         found = sum_of(like, target + k * job[CELL], n)
-        if not in_range(like, found, float(n)) and (
+        if not held_number(like, found, True, float(n), job[PRODUCTS] != 0) and (
             found != 0.0 or find_top(like, job, address + k * job[CELL], none, n) != 0
         ):
             return False

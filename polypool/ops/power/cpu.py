@@ -16,8 +16,9 @@ from polypool.ops.power.rows_backward import KNOWN as KNOWN_OF_SLOPES
 from polypool.ops.power.rows_backward import gradients_of_rows
 from polypool.ops.source import Source
 
-#: Higher powers of numbers that are not about 1 are too much for float32.
-PLAIN_POWER = 16.0
+#: Between these powers float32 can often hold sums as they are. Higher ones are soon too large; and lower ones leave
+#: something of numbers that are too small to be normal, which are not read where nothing is divided.
+PLAIN_POWERS = (1.0, 16.0)
 
 
 def forward(
@@ -95,5 +96,6 @@ def _prepare(job: Job, p: float | Tensor, signed: bool, floor: float | None) -> 
     job.put(fields.POWERS, powers)
     job.fields[fields.PERIOD] = job.channels
     job.fields[fields.PRODUCTS] = int(known) if known in (1.0, 2.0, 3.0) else 0
-    job.fields[fields.PLAIN] = known in (1.0, 2.0, 3.0) or bool(powers.amax() <= PLAIN_POWER)
+    low, high = (known, known) if known else map(float, powers.aminmax())
+    job.fields[fields.PLAIN] = PLAIN_POWERS[0] <= low and high <= PLAIN_POWERS[1]
     job.fields[fields.SIGNED] = signed

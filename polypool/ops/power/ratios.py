@@ -32,8 +32,8 @@ STEEP = constant(2.0**34, 2.0**66)
 LARGEST = constant(float(np.finfo(np.float32).max), float(np.finfo(np.float64).max))
 #: The bits of a number behind its exponent.
 DIGITS = constant(2**23 - 1, 2**52 - 1)
-# log2(1 + f) / f of float32 within 2.1e-7, one digit less than `LOGARITHM`: what is off by one unit in the last place
-# of the logarithm is off by that much in the power mean. In pairs, so that the processor waits less for one to finish.
+# log2(1 + f) / f of float32 within 2.1e-7, a term less than `LOGARITHM`: that costs less than a unit in the last place
+# of a power mean. In pairs, so that the processor waits less for one to finish.
 PAIRS = (
     (-0.721352756, 1.4426949),
     (-0.360239238, 0.480923653),
@@ -41,8 +41,6 @@ PAIRS = (
     (-0.145811677, 0.234042585),
 )
 FIRST, SECOND, THIRD, FOURTH = (polynomial(single=pair, double=(0.0, 0.0)) for pair in PAIRS)
-#: How far powers may be above that of the top, in binary digits; where the top is 1, further.
-ROOM, WIDE_ROOM = 8.0, 100.0
 #: What `prepare` writes, 256 bytes each, and the bytes of all.
 TOPS, UPS, BASES, RESTS, STEEPS, LOWS, LIMITS, PREPARED = (i * 256 for i in range(8))
 
@@ -78,7 +76,7 @@ def logarithm(x: Any) -> Any:
 
 @inline
 def log2_ratio(x: Any, base: Any, rest: Any) -> Any:
-    """`log2(x / y)` from the logarithm of y, its whole part moved to an exponent: exactly 0 where they are equal."""
+    """`log2(x / y)` from the logarithm of y, its whole part as in `prepare`: exactly 0 where they are equal."""
     above = bits(x) - base
     f = _beyond(above)
     return fma(f, _quotient(f), to_float(above >> EXPONENT(above))) - rest

@@ -53,20 +53,19 @@ from polypool.ops.cpu.walk import (
     stage,
     whereabouts,
 )
+from polypool.ops.power.bounds import ROOM, WIDE_ROOM, held
 from polypool.ops.power.fields import PLAIN, PRODUCTS, STATE
 from polypool.ops.power.finish import finish
-from polypool.ops.power.products import exact, factors, product
+from polypool.ops.power.products import factors, product
 from polypool.ops.power.ratios import (
     BASES,
     LIMITS,
     LOWS,
     PREPARED,
     RESTS,
-    ROOM,
     STEEPS,
     TOPS,
     UPS,
-    WIDE_ROOM,
     grounded,
     powers,
     prepare,
@@ -102,7 +101,7 @@ def add_products(
         total = total + product(x, sign, parts) * spread(like, scratch + SHARE + size(like) * i)
         seen = seen | (x & SIZE_BITS(x))
         ahead(like, scratch, t, i, job[KIND])
-    if any_lane(~exact(total, seen, mass)):
+    if any_lane(~held(total, seen, mass, True)):
         return False
     wide = as_double(total)
     if before != 0.0:
@@ -187,7 +186,7 @@ def add_powers(
         ahead(like, scratch, t, i, job[KIND])
     if not fresh and any_lane(most > bits(get(like, ready + LIMITS, mask))):
         return False
-    if plain and any_lane(~exact(total, most, mass)):
+    if plain and any_lane(~held(total, most, mass, False)):
         return False
     wide = as_double(select(top == top, total, NAN(top)))
     if before != 0.0:

@@ -80,6 +80,8 @@ def test_memory_in_other_orders() -> None:
         agree(Source(crop[0].transpose(0, 2)), setting)
         agree(Source(crop[0].transpose(1, 2)), setting)
         agree(Source(crop[0, :, 0].expand(4, -1, -1)), setting)
+        agree(Source(crop[:, 0, :, 3:40].transpose(1, 2)), setting)
+        agree(Source(crop[:1, 0, :, 3:40].contiguous()[..., :35].transpose(1, 2)), setting)
         agree(Source(crop[0, :, 0].T, torch.tensor([0, 5, 65])), setting)
         agree(Source(crop[0, :, 0, ::2], torch.tensor([0, 5, 15])), setting)
 
