@@ -66,8 +66,10 @@ demo: $(DEMO)
 test: $(DEV)
 	$(PYTEST) -m "not slow"
 
+# Once more without kernels: what runs where numba is missing.
 test-all: $(DEV)
 	$(PYTEST)
+	POLYPOOL_KERNELS=reference $(PYTEST) -m "not slow" tests/test_conformance.py tests/bad_input tests/cells tests/layouts tests/poolings tests/blocks
 
 # The command sets MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_ for the processes that measure, so
 # that malloc keeps freed memory, for everybody alike; and unsets them for the table that is about fresh memory. A wrong

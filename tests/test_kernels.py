@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,14 +13,19 @@ from torch import Tensor
 
 import polypool as pp
 from polypool.ops.cpu import team
-from polypool.ops.moments import cpu
+from polypool.ops.exponential import cpu as exponential
+from polypool.ops.moments import cpu as moments
+from polypool.ops.order import cpu as order
+from polypool.ops.power import cpu as power
 from polypool.testing import check_names, check_pooling
 from polypool.testing.bags import Bags, draw
 from polypool.testing.forms import all_forms, full_forms
 from polypool.testing.measure import Measured, compare, describe, measured
 from polypool.testing.subject import subject_of
 
-OPERATORS = ("sum", "mean", "mean_sqrt_len", "var", "std", "moments", "max", "min", "mean+max+std")
+# One of each family of kernels, and all.
+FAMILIES = ("max", "mean+max+std", "softmax", "gem", "median", "attention")
+OPERATORS = (*pp.names(), "mean+max+std")
 KINDS = ("auto", "reference")
 # What always runs by the definition and what computes nothing, the same with kernels as without; and what compiles,
 # which takes as long as all the rest.
@@ -42,7 +48,7 @@ def runs() -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["max", "mean+max+std"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_contract(name: str, kind: str) -> None:
     before = runs()
     with pp.kernels(kind):
@@ -52,10 +58,10 @@ def test_the_contract(name: str, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", OPERATORS)
-def test_all_of_the_contract(name: str, kind: str) -> None:
-    with pp.kernels(kind):
+def test_all_of_the_contract_by_the_definition(name: str) -> None:
+    """With kernels it is what the other tests of the contract run."""
+    with pp.kernels("reference"):
         assert check_pooling(name).ok
 
 
@@ -77,6 +83,8 @@ CELLS = cells()
 def test_kernels_agree_with_the_definition(name: str, bags: str, dtype: torch.dtype) -> None:
     """Values and gradients, on every form of every layout."""
     subject, given = subject_of(name), CELLS[bags].to(dtype)
+    if bags == "weighted" and not subject.takes_weights:
+        pytest.skip("it takes no weights")
     pool, forms = subject.pool(dtype), full_forms if bags == "even" else all_forms
     for sample in forms(subject.kinds, given):
         with pp.kernels("reference"):
@@ -89,78 +97,108 @@ def blurred(found: Measured) -> Measured:
     return replace(found, rows=found.rows.where(found.rows.isfinite(), torch.nan))
 
 
-Forward = Callable[..., tuple[Tensor, Tensor, Tensor]]
+Tensors = tuple[Tensor, ...]
 
 
-def off(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def off(found: Tensors) -> Tensors:
     """A little too large."""
-    return stats * 1.001, places, mass
+    return found[0] * 1.001, *found[1:]
 
 
-def finite(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def finite(found: Tensors) -> Tensors:
     """NaN and infinities lost."""
-    return stats.nan_to_num(), places, mass
+    return found[0].nan_to_num(), *found[1:]
 
 
-def elsewhere(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def elsewhere(found: Tensors) -> Tensors:
     """The extreme itself, but the place before it."""
-    return stats, (places - 1).clamp(min=0), mass
+    return found[0], (found[1] - 1).clamp(min=0), *found[2:]
 
 
-def leaking(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def leaking(found: Tensors) -> Tensors:
     """Each cell sees its neighbour."""
-    return stats + 1e-3 * stats.nan_to_num().roll(1, 1), places, mass
+    return found[0] + 1e-3 * found[0].nan_to_num().roll(1, -2), *found[1:]
 
 
-def heavy(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def heavy(found: Tensors) -> Tensors:
     """Masses that are wrong, which only gradients use."""
-    return stats, places, mass * 2
+    return *found[:-1], found[-1] * 2
 
 
-def noisy(stats: Tensor, places: Tensor, mass: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def noisy(found: Tensors) -> Tensors:
     """Not the same twice."""
     noisy.calls += 1  # type: ignore[attr-defined]
-    return stats + noisy.calls * 1e-6, places, mass  # type: ignore[attr-defined]
+    return found[0] + noisy.calls * 1e-6, *found[1:]  # type: ignore[attr-defined]
 
 
 noisy.calls = 0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "check"),
+    ("spoil", "kernel", "name", "check"),
     [
-        (off, "std", "matches_oracle"),
-        (finite, "max", "nan_stays_in_its_cell"),
-        (finite, "max", "inf_is_a_value"),
-        (elsewhere, "max", "ties"),
-        (elsewhere, "mean+max+std", "gradients"),
-        (leaking, "var", "other_cells"),
-        (heavy, "mean", "weights"),
-        (noisy, "std", "deterministic"),
+        (off, moments.forward, "std", "matches_oracle"),
+        (finite, moments.forward, "max", "nan_stays_in_its_cell"),
+        (finite, moments.forward, "max", "inf_is_a_value"),
+        (elsewhere, moments.forward, "max", "ties"),
+        (elsewhere, moments.forward, "mean+max+std", "gradients"),
+        (leaking, moments.forward, "var", "other_cells"),
+        (heavy, moments.forward, "mean", "weights"),
+        (noisy, moments.forward, "std", "deterministic"),
+        (off, exponential.average, "softmax", "matches_oracle"),
+        (finite, exponential.average, "softmax", "nan_stays_in_its_cell"),
+        (leaking, exponential.log_mean_exp, "logsumexp", "other_cells"),
+        (off, power.forward, "gem", "matches_oracle"),
+        (leaking, power.forward, "power", "other_cells"),
+        (noisy, power.forward, "gem", "deterministic"),
+        (off, order.quantiles, "median", "matches_oracle"),
+        (finite, order.quantiles, "quantile", "nan_stays_in_its_cell"),
+        (elsewhere, order.quantiles, "median", "gradients"),
+        (off, order.trimmed, "trimmed", "matches_oracle"),
+        (leaking, order.top, "top_k", "other_cells"),
     ],
 )
 def test_a_broken_kernel_is_noticed(
-    spoil: Any, name: str, check: str, monkeypatch: pytest.MonkeyPatch
+    spoil: Callable[[Tensors], Tensors],
+    kernel: Callable[..., Tensors],
+    name: str,
+    check: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    forward: Forward = cpu.forward
-    monkeypatch.setattr(cpu, "forward", lambda *args: spoil(*forward(*args)))
+    home = sys.modules[kernel.__module__]
+    monkeypatch.setattr(home, kernel.__name__, lambda *args, **how: spoil(kernel(*args, **how)))
     assert failures(name, check) == [check]
     with pp.kernels("reference"):
         assert not failures(name, check)
 
 
 @pytest.mark.parametrize("check", ["gradients", "weight_zero_never_read"])
-def test_a_broken_gradient_is_noticed(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    backward = cpu.backward
+@pytest.mark.parametrize(
+    ("kernel", "name"),
+    [
+        (moments.backward, "var"),
+        (exponential.average_backward, "softmax"),
+        (exponential.log_mean_exp_backward, "logsumexp"),
+        (power.backward, "power"),
+        (order.quantiles_backward, "median"),
+        (order.trimmed_backward, "trimmed"),
+        (order.top_backward, "top_k"),
+    ],
+)
+def test_a_broken_gradient_is_noticed(
+    kernel: Callable[..., Any], name: str, check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if check == "weight_zero_never_read" and not pp.card(name).takes_weights:
+        pytest.skip("it takes no weights")
 
-    def spoiled(grad: Tensor, source: Any, *known: Any) -> Tensor:
-        found = backward(grad, source, *known)
-        if check == "gradients":
-            return found * 1.01
-        return torch.where(found == 0, torch.full_like(found, 1e-3), found)
+    def spoiled(*args: Any, **how: Any) -> Any:
+        found = kernel(*args, **how)
+        grad = found if isinstance(found, Tensor) else found[0]
+        grad = grad * 1.01 if check == "gradients" else grad.masked_fill(grad == 0, 1e-3)
+        return grad if isinstance(found, Tensor) else (grad, *found[1:])
 
-    monkeypatch.setattr(cpu, "backward", spoiled)
-    assert failures("var", check) == [check]
+    monkeypatch.setattr(sys.modules[kernel.__module__], kernel.__name__, spoiled)
+    assert failures(name, check) == [check]
 
 
 def failures(name: str, check: str) -> Sequence[str]:

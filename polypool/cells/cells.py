@@ -107,6 +107,10 @@ class Cells(ABC):
         """The largest member per cell and channel. Ties go to the first; the gradient goes to the winner alone."""
         return self.at(v, self.argbest(v.detach()))
 
+    def least(self, v: Tensor) -> Tensor:
+        """The smallest member per cell and channel, as `best`."""
+        return -self.best(-v)
+
     def clean(self, v: Tensor, fill: float = 0.0) -> Tensor:
         """`v` with `fill` at padding, so that a function of it is finite there, forward and backward."""
         if self.real is None:

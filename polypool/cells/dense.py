@@ -106,13 +106,15 @@ class Dense(Cells):
         )
 
     def first(self) -> Tensor:
-        return self._pick(None if self.real is None else self.real.to(torch.int8).argmax(-2), 0)
+        return self._pick(None if self.real is None else self._places(-1).amin(-2), 0)
 
     def last(self) -> Tensor:
-        end = self.values.shape[1] - 1
-        return self._pick(
-            None if self.real is None else end - self.real.flip(-2).to(torch.int8).argmax(-2), end
-        )
+        return self._pick(None if self.real is None else self._places(0).amax(-2), self.values.shape[1] - 1)
+
+    def _places(self, at_padding: int) -> Tensor:
+        """The place of each real element, `(B, N, 1)`; at padding that number, counted from the end if negative."""
+        places = torch.arange(self.values.shape[1], device=self.values.device)[:, None]
+        return torch.where(self.real, places, at_padding % max(self.values.shape[1], 1))  # type: ignore[arg-type]
 
     def _pick(self, place: Tensor | None, otherwise: int) -> Tensor:
         """The member at a place `(B, 1)` of each cell."""
@@ -124,9 +126,27 @@ class Dense(Cells):
         return torch.where(self.n > 0, wide(picked), torch.zeros((), dtype=self.dtype, device=picked.device))
 
     def simple(self, keys: list[str]) -> bool:
-        """A sum or a mean of all places is one operation of torch, but for half precision."""
-        plain = self.real is None and self.weight is None and self.stored.dtype not in HALF
-        return plain and len(keys) == 1 and keys[0] in ("sum", "mean") and dispatch.choice() != "numba"
+        """One operation of torch is a sum or a mean of all places, or an extreme that nothing is derived from."""
+        if self.real is not None or self.weight is not None or self.stored.dtype in HALF or len(keys) != 1:
+            return False
+        torch_is_fast = keys[0] in ("sum", "mean") or (keys[0] in ("max", "min") and self._only_read(self.stored))
+        return torch_is_fast and dispatch.choice() != "numba"
+
+    def _only_read(self, v: Tensor) -> bool:
+        """Whether no derivative goes through `v`: then it does not matter which of equal members is the largest."""
+        if self.can_be_empty or (torch.is_grad_enabled() and v.requires_grad):
+            return False
+        return dispatch.choice() != "numba" and dispatch.accelerated(v, dense=True)
+
+    def best(self, v: Tensor) -> Tensor:
+        if self.real is None and self._only_read(v):
+            return v.amax(-2)
+        return super().best(v)
+
+    def least(self, v: Tensor) -> Tensor:
+        if self.real is None and self._only_read(v):
+            return v.amin(-2)
+        return super().least(v)
 
     @property
     def can_be_empty(self) -> bool:

@@ -162,7 +162,7 @@ class Min(Statistic):
     key = "min"
 
     def measure(self, cells: Cells, found: Found) -> Tensor:
-        return -cells.best(-cells.rows)
+        return cells.least(cells.rows)
 
     def merge(self, a: State, b: State) -> Tensor:
         return _either(a, b, torch.where(_first_wins(-a["min"], -b["min"]), a["min"], b["min"]), "min")

@@ -28,7 +28,7 @@ from polypool.ops.source import Source
     CELLS,
     CHANNELS,
     WIDTH,  # channels that a kernel treats together: all of them, or one where cells are contiguous
-    SHORT,  # whether contiguous cells follow each other without gaps, unweighted and in full precision
+    SHORT,  # whether contiguous cells follow each other without gaps and in full precision
     SETS,  # heads that a kernel finishes by themselves: all of them, or one where cells are contiguous
     LENGTH,  # the members of every cell where there are no offsets
     OFFSETS,
@@ -86,7 +86,8 @@ class Job:
             fields[LENGTH] = length
             row, cell = (0, 2) if self.contiguous else (1, 0)
             fields[ROW], fields[CELL] = values.stride(row) * width, values.stride(cell) * width
-            self.flat = self.contiguous and weight is None and fields[ROW] == channels * fields[CELL]
+            dense = self.contiguous and fields[ROW] == channels * fields[CELL]
+            self.flat, fields[SHORT] = dense and weight is None, dense and fields[KIND] == 0
         else:
             self.cells = offsets.shape[0] - 1
             self.members = values.shape[0] if rows is None else rows.shape[0]
@@ -101,7 +102,6 @@ class Job:
         fields[HEADS], fields[CELLS], fields[WIDTH] = 1, self.cells, 1 if self.contiguous else channels
         if self.flat:  # one image of many channels: no kernel has to divide to find a cell
             fields[CELLS], fields[CHANNELS] = 1, self.cells * channels
-            fields[SHORT] = fields[KIND] == 0
         if weight is not None:
             fields[HEADS] = weight.shape[-1]
             weight = (weight.transpose(1, 2) if self.contiguous else weight).to(self.computed).contiguous()

@@ -187,7 +187,9 @@ def _differentiate_softmax(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         g_values, g_learned = next(found), next(found, None)
     else:
         gradient = torch.ops.polypool.softmax_backward(grad, *source, ctx.number, learned, density)
-        g_values = gradient.to(values.dtype)
+        # What has no share, or all of it at infinity, keeps that wherever it moves, be its gradient as it may.
+        settled = (density == 0) | values.isinf()
+        g_values = gradient.masked_fill_(settled, 0.0).to(values.dtype)
     return g_values, None, None, None, None, g_learned
 
 

@@ -18,12 +18,10 @@ def softmax(cells: Cells, scores: Tensor, t: float | Tensor = 1.0) -> Tensor:
     """
     below, _ = _below_the_largest(cells, scores)
     below = cells.clean(below)
-    if isinstance(t, Tensor):
-        # Infinitely far below, a member counts for nothing at any t: 0 times infinity must not become its gradient.
-        far = below.isinf()
-        raised = (below.masked_fill(far, 0.0) / cells.expand(cells.per_cell(t))).exp().masked_fill(far, 0.0)
-    else:
-        raised = (below / _in_range(t, scores)).exp()
+    # Infinitely far below, a member counts for nothing at any t: no infinity must become its gradient, or that of t.
+    far = below.isinf()
+    t = cells.expand(cells.per_cell(t)) if isinstance(t, Tensor) else _in_range(t, scores)
+    raised = (below.masked_fill(far, 0.0) / t).exp().masked_fill(far, 0.0)
     raised = cells.clean(raised)
     return cells.normalise(raised)
 

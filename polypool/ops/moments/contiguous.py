@@ -14,7 +14,9 @@ from numba import carray, float64, int32, int64
 from polypool.ops.cpu.compiler import WIDE
 from polypool.ops.cpu.job import (
     CELL,
+    CHANNELS,
     GRAIN,
+    HEADS,
     ITEMS,
     LENGTH,
     NEXT,
@@ -24,6 +26,7 @@ from polypool.ops.cpu.job import (
     SIZE,
     STATES,
     VALUES,
+    WEIGHT,
     WORKER,
 )
 from polypool.ops.cpu.like import lanes, read_like, size, write_like
@@ -64,12 +67,17 @@ from polypool.ops.moments.fold import join_m2, join_m3, join_m4
 
 
 @inline
-def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any) -> Any:
-    """First pass: the total, the mass, the real ones, the largest and the smallest of n numbers."""
+def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any, next_one: Any) -> Any:
+    """First pass: the total, the mass, the real ones, the largest and the smallest of n numbers.
+
+    Asks for the memory at `next_one` ahead of time unless that is None.
+    """
     total, mass = full(like, 0.0), full(like, 0.0)
     top, low = full(like, -np.inf), full(like, np.inf)
     whole = n // lanes(like) * lanes(like) if weights == 0 else int64(0)
     for i in range(0, whole, lanes(like)):
+        if next_one is not None:
+            ask(like, next_one + i * size(like))
         x = get(like, address + i * size(like), None)
         total = total + x
         if extremes:
@@ -82,16 +90,57 @@ def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any) -> Any:
             if extremes:
                 top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
         return float64(add_lanes(total)), float64(n), n, top, low
-    count = int64(0)
-    for i in range(0, n, lanes(like)):
+    count, nothing = int64(0), full(like, 0.0)
+    odd_total, odd_mass = nothing, nothing
+    pairs = n - n % (2 * lanes(like))
+    for i in range(0, pairs, 2 * lanes(like)):
+        if next_one is not None:
+            ask(like, next_one + i * size(like))
+            ask(like, next_one + (i + lanes(like)) * size(like))
+        even, odd = get(like, weights + i * size(like), None), get(like, weights + (i + lanes(like)) * size(like), None)
+        mask, other = even != nothing, odd != nothing
+        x, y = get(like, address + i * size(like), mask), get(like, address + (i + lanes(like)) * size(like), other)
+        total, odd_total = total + x * even, odd_total + y * odd
+        mass, odd_mass = mass + even, odd_mass + odd
+        count += int64(count_lanes(mask)) + int64(count_lanes(other))
+        if extremes:
+            top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
+            top, low = select(other & (y > top), y, top), select(other & (y < low), y, low)
+    total, mass = total + odd_total, mass + odd_mass
+    for i in range(pairs, n, lanes(like)):
         mask, share = real(like, weights, i, n)
         x = get(like, address + i * size(like), mask)
         total = total + x * share
-        mass = mass + select(mask, share, full(like, 0.0))
+        mass = mass + select(mask, share, nothing)
         count += int64(count_lanes(mask))
         if extremes:
             top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
     return float64(add_lanes(total)), sum_lanes(mass), count, top, low
+
+
+@inline
+def weigh(like: Any, weights: Any, n: Any) -> Any:
+    """The sum of n weights, and how many are above 0."""
+    mass, count = full(like, 0.0), int64(0)
+    for i in range(0, n, lanes(like)):
+        mask, share = real(like, weights, i, n)
+        mass = mass + select(mask, share, full(like, 0.0))
+        count += int64(count_lanes(mask))
+    return sum_lanes(mass), count
+
+
+@inline
+def weighted(like: Any, address: Any, weights: Any, n: Any) -> Any:
+    """The sum of n numbers times their weights."""
+    total, nothing = full(like, 0.0), full(like, 0.0)
+    whole = n - n % lanes(like)
+    for i in range(0, whole, lanes(like)):
+        share = get(like, weights + i * size(like), None)
+        total = total + get(like, address + i * size(like), share != nothing) * share
+    if whole < n:
+        mask, share = real(like, weights, whole, n)
+        total = total + get(like, address + whole * size(like), mask) * share
+    return float64(add_lanes(total))
 
 
 @inline
@@ -180,7 +229,8 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
         n = min(stop - start, int64(STRETCH))
         stored, weights = located(like, job, cell, begin, start)
         address = widened(like, job, scratch, stored, n)
-        b, own, count, tops, lows = sums(like, extremes, address, weights, n)
+        following = None if level >= SPREAD else stored + n * size(like)
+        b, own, count, tops, lows = sums(like, extremes, address, weights, n, following)
         if count > 0:
             b2, b3, b4, here = 0.0, 0.0, 0.0, b / own
             if level >= SPREAD:
@@ -238,21 +288,39 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
     There are hundreds of thousands of them, and what is the same for all is asked for once.
     """
     address, step, n = job[VALUES] + first * job[CELL], job[CELL], job[LENGTH]
+    weights, channels, heads = job[WEIGHT], job[CHANNELS], job[HEADS]
+    batch, weighed, mass, count = first // channels, int64(-1), 0.0, int64(0)
+    channel = first - batch * channels
     for cell in range(first, stop):
-        total, mass, _, tops, lows = sums(like, extremes, address, int64(0), n)
-        mean, m2, m3, m4 = total / mass, 0.0, 0.0, 0.0
-        if level >= SPREAD:
-            m2, m3, m4 = deviations(like, level, address, int64(0), n, mean, mass, address + step)
-            mean, flat = uniform(like, address, int64(0), n, mean, m2, mass)
-            m2, m3, m4 = (0.0, 0.0, 0.0) if flat else (m2, m3, m4)
-        top, low, top_at, low_at = 0.0, 0.0, int64(0), int64(0)
-        nan = extremes and total != total and where(like, address, int64(0), n, 0.0, True) < n
-        if extremes and job[MAX] != 0:
-            top_at = where(like, address, int64(0), n, max_lanes(tops), nan)
-            top = float64(read_like(like, address + top_at * size(like)))
-        if extremes and job[MIN] != 0:
-            low_at = where(like, address, int64(0), n, min_lanes(lows), nan)
-            low = float64(read_like(like, address + low_at * size(like)))
+        if weights != 0:
+            head = channel * heads // channels if heads > 1 else int64(0)
+            weights = job[WEIGHT] + (batch * heads + head) * n * size(like)
+            channel += 1
+            if channel == channels:
+                batch, channel = batch + 1, int64(0)
+        tops, lows = full(like, -np.inf), full(like, np.inf)
+        if level < SPREAD and not extremes and weights != 0:
+            if weights != weighed:
+                mass, count = weigh(like, weights, n)
+                weighed = weights
+            total = weighted(like, address, weights, n)
+        else:
+            total, mass, count, tops, lows = sums(like, extremes, address, weights, n, None)
+        mean, m2, m3, m4 = 0.0, 0.0, 0.0, 0.0
+        top, low, top_at, low_at = 0.0, 0.0, int64(-1), int64(-1)
+        if count > 0:
+            mean = total / mass
+            if level >= SPREAD:
+                m2, m3, m4 = deviations(like, level, address, weights, n, mean, mass, address + step)
+                mean, flat = uniform(like, address, weights, n, mean, m2, mass)
+                m2, m3, m4 = (0.0, 0.0, 0.0) if flat else (m2, m3, m4)
+            nan = extremes and total != total and where(like, address, weights, n, 0.0, True) < n
+            if extremes and job[MAX] != 0:
+                top_at = where(like, address, weights, n, max_lanes(tops), nan)
+                top = float64(read_like(like, address + top_at * size(like)))
+            if extremes and job[MIN] != 0:
+                low_at = where(like, address, weights, n, min_lanes(lows), nan)
+                low = float64(read_like(like, address + low_at * size(like)))
         finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
         address += step
 

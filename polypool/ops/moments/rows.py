@@ -102,8 +102,8 @@ def measure(
             more, less = x > top, x < low
             top, low = select(more, x, top), select(less, x, low)
             top_at, low_at = select(more, place, top_at), select(less, place, low_at)
-        if level < SPREAD and job[ROWS] != 0:
-            # Rows in order need no help in a first pass: the processor sees the pattern.
+        if level < SPREAD and (level >= EXTREMES or job[ROWS] != 0):
+            # Rows in order need no help with sums: the processor sees the pattern.
             ahead(like, scratch, t, i, job[KIND])
     if level >= EXTREMES and any_lane(total != total):
         # A NaN wins, and the first of them; comparisons have passed over it.

@@ -115,11 +115,13 @@ def collect(like: Any, job: Any, scratch: Any, data: Any, m: Any, wanted: Any) -
 
 @apart
 def collected(like: Any, scratch: Any) -> Any:
-    """How many rows what was collected takes."""
-    end = int64(0)
+    """How many rows it takes, when what was collected of lanes that are split already is forgotten."""
+    left, end, first = word(unsplit(like, scratch)), int64(0), scratch + STAGED_ROWS
     for lane in range(lanes(like)):
+        if (left >> lane) % 2 == 0:
+            write_i64(scratch + CURSOR + 8 * lane, first + lane * size(like))
         end = max(end, read_i64(scratch + CURSOR + 8 * lane) - lane * size(like))
-    return (end - scratch - STAGED_ROWS) // TILE_ROW
+    return (end - first) // TILE_ROW
 
 
 @apart
@@ -133,7 +135,7 @@ def split_collected(like: Any, job: Any, scratch: Any) -> None:
             at += TILE_ROW
     goal, below = load(none, scratch + GOAL), load(none, scratch + BELOW)
     low, upto = load(bits(like), scratch + LOW), load(none, scratch + UPTO)
-    # Lanes that are split already have nothing there, or too much, and keep what they have.
+    # Lanes that are split already have nothing there, and keep what they have.
     left = unsplit(like, scratch)
     store(scratch + GOAL, goal - below)
     store(scratch + UPTO, upto - below)

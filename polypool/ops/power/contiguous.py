@@ -28,6 +28,7 @@ from polypool.ops.cpu.job import (
     SIZE,
     STATES,
     VALUES,
+    WEIGHT,
     WORKER,
 )
 from polypool.ops.cpu.like import as_double, as_like, doubled, lanes, read_like, size, write_like
@@ -209,7 +210,7 @@ def read_handful(wide: Any, like: Any, job: Any, scratch: Any, first: Any, count
 def flat(like: Any, job: Any, longest: Any) -> Any:
     """Whether cells are short and follow each other without gaps, unweighted and with one p."""
     short = job[LENGTH] <= longest and job[CELL] == job[LENGTH] * size(like)
-    return job[SHORT] != 0 and short and job[STEP] == 0
+    return job[SHORT] != 0 and job[WEIGHT] == 0 and short and job[STEP] == 0
 
 
 @inline

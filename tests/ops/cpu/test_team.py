@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,15 +32,26 @@ def child(task: str, *arguments: str, **environment: str) -> Any:
     """What a task found in a process of its own."""
     root = str(Path(pp.__file__).parents[1])
     inherited = {name: value for name, value in os.environ.items() if name != "POLYPOOL_KERNELS"}
-    done = subprocess.run(
-        [sys.executable, str(CHILDREN), task, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=inherited | {"PYTHONPATH": root} | environment,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    # Into files: a pipe has no end as long as a grandchild that hangs holds it.
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(CHILDREN), task, *arguments],
+            stdout=out,
+            stderr=errors,
+            env=inherited | {"PYTHONPATH": root} | environment,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout=300)
+        finally:
+            # Its children too, if any are left.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        out.seek(0)
+        errors.seek(0)
+        assert status == 0, errors.read()
+        return json.loads(out.read().splitlines()[-1])
 
 
 @pytest.fixture(params=["OpenMP", "pool"])
