@@ -51,6 +51,7 @@ __all__ = [
     "card",
     "check_values",
     "explain",
+    "graph",
     "kernels",
     "names",
     "poolings",
@@ -59,11 +60,12 @@ __all__ = [
     "run",
     "safe",
     "testing",
+    "text",
     "vision",
 ]
 
 
-_ON_FIRST_USE = ("explain", "testing", "vision")
+_ON_FIRST_USE = ("explain", "graph", "testing", "text", "vision")
 
 
 def __getattr__(name: str) -> object:

@@ -1,9 +1,12 @@
 """What several test files share: random numbers of their own, the one comparison, and cells to pool."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -21,6 +24,7 @@ __all__ = [
     "nested",
     "normal",
     "of_gradients",
+    "shared_data",
     "uniform",
 ]
 
@@ -71,3 +75,15 @@ def counted_passes() -> Iterator[list[set[str]]]:
 
     with mock.patch.object(pp.Cells, "statistics", counted):
         yield passes
+
+
+def shared_data(name: str) -> Path:
+    """A file of the real data, which is no part of the repository; skips the test where it is absent.
+
+    It is looked for in the folder that the environment variable `POLYPOOL_DATA` names, and in `../shared/data`.
+    """
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("POLYPOOL_DATA") or beside)
+    if not (folder / name).is_file():
+        pytest.skip(f"there is no {name} in {folder}; POLYPOOL_DATA names another folder")
+    return folder / name
