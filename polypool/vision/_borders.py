@@ -23,13 +23,13 @@ def border_named(border: object) -> Border:
     return border  # type: ignore[return-value]
 
 
-def per_dimension(x: object, what: str) -> int | tuple[int, ...]:
-    """One size > 0 for all dimensions, or one for each of one to three."""
+def per_dimension(x: object, what: str, least: int = 1) -> int | tuple[int, ...]:
+    """One size for all dimensions, or one for each of one to three."""
     if not isinstance(x, Sequence):
-        return _checks.size(x, what, 1)
+        return _checks.size(x, what, least)
     if not 1 <= len(x) <= 3:
         raise ValueError(f"{what} must be one int or one per spatial dimension, 1 to 3; found {len(x)}.")
-    return _checks.sizes(tuple(x), what, len(x), 1)
+    return _checks.sizes(tuple(x), what, len(x), least)
 
 
 def reach(width: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import comb
 from typing import overload
 
+import torch
 from torch import Tensor, nn
 
 from polypool import _checks
@@ -13,6 +14,7 @@ from polypool.cells import safe
 from polypool.cells.dense import wide
 from polypool.layouts import Grid
 from polypool.layouts.dense import blank
+from polypool.poolings._settings import between, flag
 from polypool.vision._borders import Border, border_named, extended, per_dimension, stored_as, windowed
 
 
@@ -35,6 +37,10 @@ class BlurPool(nn.Module):
         stride: The step between the pixels that are kept, one number or one per spatial dimension; 1 only blurs.
         border: What the blur sees beyond the border. `"renormalise"`: nothing, the taps that are left are scaled to
             add up to 1. `"reflect"`: the image mirrored about its outermost pixels. `"circular"`: the other end.
+        amount: How much of the blur there is: the taps are `(1 - amount)` times those that only sample plus `amount`
+            times the binomial ones, in every dimension. 0 is the sampling of a strided layer.
+        learn: Whether `amount` is a parameter. From 0 it begins as the sampling that it replaces, and learns how much
+            blur it wants. A constant stays that constant whatever it becomes.
 
     Shapes:
         `(B, C, *S)` with 1 to 3 spatial dimensions to `(B, C, *ceil(S / stride))`, in the same memory format; or a
@@ -49,9 +55,9 @@ class BlurPool(nn.Module):
         Spreads to the results whose windows hold it, and no further. Half precision is computed in float32.
 
     Raises:
-        TypeError: A size is not an int.
-        ValueError: A size is below 1 or the border unknown; the input has another number of spatial dimensions than
-            the sizes; or a grid with padding is to be mirrored.
+        TypeError: A size is not an int, or `amount` no number.
+        ValueError: A size is below 1, `amount` not in [0, 1], or the border unknown; the input has another number of
+            spatial dimensions than the sizes; or a grid with padding is to be mirrored.
 
     Cost:
         About one read of the input for every tap of the first dimension, less for the next ones.
@@ -75,11 +81,16 @@ class BlurPool(nn.Module):
         stride: int | Sequence[int] = 2,
         *,
         border: Border = "renormalise",
+        amount: float = 1.0,
+        learn: bool = False,
     ) -> None:
         super().__init__()
         self.kernel = per_dimension(kernel, "kernel")
         self.stride = per_dimension(stride, "stride")
         self.border = border_named(border)
+        self.amount: float | Tensor = between(amount, "amount", 0.0, 1.0)
+        if flag(learn, "learn"):
+            self.amount = nn.Parameter(torch.tensor(self.amount))
 
     @overload
     def forward(self, x: Grid) -> Grid: ...
@@ -121,17 +132,15 @@ class BlurPool(nn.Module):
             blurred = blank(kept, blurred)
             mask = kept.squeeze(channel)
         if grid.weight is not None:
-            weight = (mass / safe(self._blur(present, grid))).squeeze(channel)
+            # A learned amount may leave [0, 1], where taps are negative: what they add up to need not be a weight.
+            weight = (mass / safe(self._blur(present, grid))).squeeze(channel).clamp(min=0)
         return Grid(stored_as(grid, blurred), mask, grid.channels_last, weight=weight)
 
     def _blur(self, x: Tensor, grid: Grid) -> Tensor:
         """The taps times the pixels of each window, one dimension after the other."""
         for dim, (kernel, stride) in enumerate(self._sizes(grid), start=1 if grid.channels_last else 2):
             pixels = windowed(extended(x, dim, kernel, self.border), dim, kernel, stride)
-            taps = binomial(kernel)
-            x = taps[0] * pixels[0]
-            for tap, pixel in zip(taps[1:], pixels[1:], strict=True):
-                x = x.add(pixel, alpha=tap)
+            x = _weighed(pixels, binomial(kernel), self.amount)
         return x
 
     def _sampled(self, x: Tensor, grid: Grid) -> Tensor:
@@ -146,4 +155,26 @@ class BlurPool(nn.Module):
         return list(zip(kernels, _checks.sizes(self.stride, "stride", dims, 1), strict=True))
 
     def extra_repr(self) -> str:
-        return f"kernel={self.kernel}, stride={self.stride}, border={self.border!r}"
+        said = f"kernel={self.kernel}, stride={self.stride}, border={self.border!r}"
+        if isinstance(self.amount, Tensor):
+            return f"{said}, learn=True"
+        return said if self.amount == 1 else f"{said}, amount={self.amount:g}"
+
+
+def _weighed(pixels: Sequence[Tensor], taps: Sequence[float], amount: float | Tensor) -> Tensor:
+    """The taps times the pixels of every window, blended with the pixel that the window belongs to."""
+    own = (len(taps) - 1) // 2
+    if isinstance(amount, Tensor):
+        amount = amount.to(pixels[0].dtype)
+        terms = [
+            pixel * (1 - amount * (1 - tap) if t == own else amount * tap)
+            for t, (tap, pixel) in enumerate(zip(taps, pixels, strict=True))
+        ]
+        return sum(terms[1:], terms[0])
+    shares = [1 - amount * (1 - tap) if t == own else amount * tap for t, tap in enumerate(taps)]
+    # What has no share is not read: 0 times inf is NaN.
+    read = [(share, pixel) for share, pixel in zip(shares, pixels, strict=True) if share]
+    x = read[0][0] * read[0][1]
+    for share, pixel in read[1:]:
+        x = x.add(pixel, alpha=share)
+    return x

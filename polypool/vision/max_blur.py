@@ -29,6 +29,8 @@ class MaxBlurPool(nn.Module):
         window: The size of the maximum's window, one number or one per spatial dimension. As with the taps, an even
             window reaches one pixel further to the end.
         border: As in `BlurPool`. The maximum never looks beyond the border, but for `"circular"`.
+        amount, learn: How much blur there is, and whether that is learned, as in `BlurPool`: from 0 it begins as the
+            maximum with a stride.
 
     Shapes:
         `(B, C, *S)` to `(B, C, *ceil(S / stride))`, or a `Grid` to a `Grid`, as in `BlurPool`.
@@ -59,10 +61,12 @@ class MaxBlurPool(nn.Module):
         *,
         window: int | Sequence[int] = 2,
         border: Border = "renormalise",
+        amount: float = 1.0,
+        learn: bool = False,
     ) -> None:
         super().__init__()
         self.window = per_dimension(window, "window")
-        self.blur = BlurPool(kernel, stride, border=border)
+        self.blur = BlurPool(kernel, stride, border=border, amount=amount, learn=learn)
 
     @overload
     def forward(self, x: Grid) -> Grid: ...
