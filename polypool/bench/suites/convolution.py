@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import polypool as pp
-from polypool.bench.aggregation import aggregation
 from polypool.bench.contest import contest
 from polypool.bench.contestant import Contestant
 from polypool.bench.data import generator
@@ -43,19 +42,23 @@ def graph(nodes: int, edges: int, *, shuffled: bool) -> Tensor:
 def _gen(edges: Tensor, nodes: int) -> tuple[nn.Module, nn.Module]:
     from torch_geometric.nn import GENConv
 
+    from polypool.graph import aggregation
+
     theirs = GENConv(CHANNELS, CHANNELS, aggr="softmax", t=1.0, learn_t=True)
     ours = copy.deepcopy(theirs)
-    ours.aggr_module = aggregation(pp.build("softmax", t=1.0, learn=True))
+    ours.aggr_module = aggregation("softmax", t=1.0, learn=True)
     return ours, theirs
 
 
 def _pna(edges: Tensor, nodes: int) -> tuple[nn.Module, nn.Module]:
     from torch_geometric.nn import PNAConv
 
+    from polypool.graph import aggregation
+
     degrees = torch.bincount(torch.bincount(edges[1], minlength=nodes))
     theirs = PNAConv(CHANNELS, CHANNELS, PNA, SCALERS, degrees)
     ours = copy.deepcopy(theirs)
-    ours.aggr_module.aggr = aggregation(pp.build("+".join(PNA)))
+    ours.aggr_module.aggr = aggregation("+".join(PNA))
     return ours, theirs
 
 
