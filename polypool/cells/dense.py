@@ -129,7 +129,9 @@ class Dense(Cells):
         """One operation of torch is a sum or a mean of all places, or an extreme that nothing is derived from."""
         if self.real is not None or self.weight is not None or self.stored.dtype in HALF or len(keys) != 1:
             return False
-        torch_is_fast = keys[0] in ("sum", "mean") or (keys[0] in ("max", "min") and self._only_read(self.stored))
+        torch_is_fast = keys[0] in ("sum", "mean") or (
+            keys[0] in ("max", "min") and self._only_read(self.stored)
+        )
         return torch_is_fast and dispatch.choice() != "numba"
 
     def _only_read(self, v: Tensor) -> bool:

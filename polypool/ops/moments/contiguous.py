@@ -90,28 +90,12 @@ def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any, next_one:
             if extremes:
                 top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
         return float64(add_lanes(total)), float64(n), n, top, low
-    count, nothing = int64(0), full(like, 0.0)
-    odd_total, odd_mass = nothing, nothing
-    pairs = n - n % (2 * lanes(like))
-    for i in range(0, pairs, 2 * lanes(like)):
-        if next_one is not None:
-            ask(like, next_one + i * size(like))
-            ask(like, next_one + (i + lanes(like)) * size(like))
-        even, odd = get(like, weights + i * size(like), None), get(like, weights + (i + lanes(like)) * size(like), None)
-        mask, other = even != nothing, odd != nothing
-        x, y = get(like, address + i * size(like), mask), get(like, address + (i + lanes(like)) * size(like), other)
-        total, odd_total = total + x * even, odd_total + y * odd
-        mass, odd_mass = mass + even, odd_mass + odd
-        count += int64(count_lanes(mask)) + int64(count_lanes(other))
-        if extremes:
-            top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
-            top, low = select(other & (y > top), y, top), select(other & (y < low), y, low)
-    total, mass = total + odd_total, mass + odd_mass
-    for i in range(pairs, n, lanes(like)):
+    count = int64(0)
+    for i in range(0, n, lanes(like)):
         mask, share = real(like, weights, i, n)
         x = get(like, address + i * size(like), mask)
         total = total + x * share
-        mass = mass + select(mask, share, nothing)
+        mass = mass + select(mask, share, full(like, 0.0))
         count += int64(count_lanes(mask))
         if extremes:
             top, low = select(mask & (x > top), x, top), select(mask & (x < low), x, low)
@@ -120,21 +104,21 @@ def sums(like: Any, extremes: Any, address: Any, weights: Any, n: Any, next_one:
 
 @inline
 def weigh(like: Any, weights: Any, n: Any) -> Any:
-    """The sum of n weights, and how many are above 0."""
-    mass, count = full(like, 0.0), int64(0)
+    """The sum of n weights."""
+    mass = full(like, 0.0)
     for i in range(0, n, lanes(like)):
         mask, share = real(like, weights, i, n)
         mass = mass + select(mask, share, full(like, 0.0))
-        count += int64(count_lanes(mask))
-    return sum_lanes(mass), count
+    return sum_lanes(mass)
 
 
 @inline
-def weighted(like: Any, address: Any, weights: Any, n: Any) -> Any:
-    """The sum of n numbers times their weights."""
+def weighted(like: Any, address: Any, weights: Any, n: Any, next_one: Any) -> Any:
+    """The sum of n numbers times their weights; asks for the memory at `next_one` ahead of time."""
     total, nothing = full(like, 0.0), full(like, 0.0)
     whole = n - n % lanes(like)
     for i in range(0, whole, lanes(like)):
+        ask(like, next_one + i * size(like))
         share = get(like, weights + i * size(like), None)
         total = total + get(like, address + i * size(like), share != nothing) * share
     if whole < n:
@@ -230,7 +214,11 @@ def read_piece(like: Any, level: Any, extremes: Any, job: Any, scratch: Any, i: 
         stored, weights = located(like, job, cell, begin, start)
         address = widened(like, job, scratch, stored, n)
         following = None if level >= SPREAD else stored + n * size(like)
-        b, own, count, tops, lows = sums(like, extremes, address, weights, n, following)
+        if level < SPREAD and not extremes and weights != 0:
+            b, own = weighted(like, address, weights, n, following), weigh(like, weights, n)
+            count, tops, lows = int64(own != 0.0), full(like, 0.0), full(like, 0.0)
+        else:
+            b, own, count, tops, lows = sums(like, extremes, address, weights, n, following)
         if count > 0:
             b2, b3, b4, here = 0.0, 0.0, 0.0, b / own
             if level >= SPREAD:
@@ -288,41 +276,43 @@ def read_short(like: Any, level: Any, extremes: Any, job: Any, first: Any, stop:
     There are hundreds of thousands of them, and what is the same for all is asked for once.
     """
     address, step, n = job[VALUES] + first * job[CELL], job[CELL], job[LENGTH]
-    weights, channels, heads = job[WEIGHT], job[CHANNELS], job[HEADS]
-    batch, weighed, mass, count = first // channels, int64(-1), 0.0, int64(0)
-    channel = first - batch * channels
     for cell in range(first, stop):
-        if weights != 0:
-            head = channel * heads // channels if heads > 1 else int64(0)
-            weights = job[WEIGHT] + (batch * heads + head) * n * size(like)
-            channel += 1
-            if channel == channels:
-                batch, channel = batch + 1, int64(0)
-        tops, lows = full(like, -np.inf), full(like, np.inf)
-        if level < SPREAD and not extremes and weights != 0:
-            if weights != weighed:
-                mass, count = weigh(like, weights, n)
-                weighed = weights
-            total = weighted(like, address, weights, n)
-        else:
-            total, mass, count, tops, lows = sums(like, extremes, address, weights, n, None)
-        mean, m2, m3, m4 = 0.0, 0.0, 0.0, 0.0
-        top, low, top_at, low_at = 0.0, 0.0, int64(-1), int64(-1)
-        if count > 0:
-            mean = total / mass
-            if level >= SPREAD:
-                m2, m3, m4 = deviations(like, level, address, weights, n, mean, mass, address + step)
-                mean, flat = uniform(like, address, weights, n, mean, m2, mass)
-                m2, m3, m4 = (0.0, 0.0, 0.0) if flat else (m2, m3, m4)
-            nan = extremes and total != total and where(like, address, weights, n, 0.0, True) < n
-            if extremes and job[MAX] != 0:
-                top_at = where(like, address, weights, n, max_lanes(tops), nan)
-                top = float64(read_like(like, address + top_at * size(like)))
-            if extremes and job[MIN] != 0:
-                low_at = where(like, address, weights, n, min_lanes(lows), nan)
-                low = float64(read_like(like, address + low_at * size(like)))
+        total, mass, _, tops, lows = sums(like, extremes, address, int64(0), n, None)
+        mean, m2, m3, m4 = total / mass, 0.0, 0.0, 0.0
+        if level >= SPREAD:
+            m2, m3, m4 = deviations(like, level, address, int64(0), n, mean, mass, address + step)
+            mean, flat = uniform(like, address, int64(0), n, mean, m2, mass)
+            m2, m3, m4 = (0.0, 0.0, 0.0) if flat else (m2, m3, m4)
+        top, low, top_at, low_at = 0.0, 0.0, int64(0), int64(0)
+        nan = extremes and total != total and where(like, address, int64(0), n, 0.0, True) < n
+        if extremes and job[MAX] != 0:
+            top_at = where(like, address, int64(0), n, max_lanes(tops), nan)
+            top = float64(read_like(like, address + top_at * size(like)))
+        if extremes and job[MIN] != 0:
+            low_at = where(like, address, int64(0), n, min_lanes(lows), nan)
+            low = float64(read_like(like, address + low_at * size(like)))
         finish(like, level, extremes, job, cell, mass, total, mean, m2, m3, m4, top, low, top_at, low_at)
         address += step
+
+
+@inline
+def read_short_weighted(like: Any, job: Any, first: Any, stop: Any) -> None:
+    """Sums of the same with weights, which the channels of a head share: those are added up once for all of them."""
+    n, channels, heads = job[LENGTH], job[CHANNELS], job[HEADS]
+    batch, known, mass = first // channels, int64(-1), 0.0
+    channel = first - batch * channels
+    for cell in range(first, stop):
+        head = batch * heads + (channel * heads // channels if heads > 1 else int64(0))
+        weights = job[WEIGHT] + head * n * size(like)
+        if head != known:
+            known, mass = head, weigh(like, weights, n)
+        address = job[VALUES] + cell * job[CELL]
+        total = weighted(like, address, weights, n, address + job[CELL])
+        give(like, job[SUM], cell, total)
+        give(like, job[MEAN], cell, total / (1.0 if mass == 0.0 else mass))
+        channel += 1
+        if channel == channels:
+            batch, channel = batch + 1, int64(0)
 
 
 @inline
@@ -375,8 +365,11 @@ def work(like: Any, level: Any, extremes: Any, job: Any, pointer: Any, scratch: 
         if begin >= job[ITEMS]:
             break
         end = min(begin + job[GRAIN], job[ITEMS])
-        if job[SHORT] != 0 and job[LENGTH] <= STRETCH:
+        short = job[SHORT] != 0 and job[LENGTH] <= STRETCH
+        if short and job[WEIGHT] == 0:
             read_short(like, level, extremes, job, begin, end)
+        elif short and level < SPREAD and not extremes:
+            read_short_weighted(like, job, begin, end)
         else:
             for i in range(begin, end):
                 read_piece(like, level, extremes, job, scratch, i)

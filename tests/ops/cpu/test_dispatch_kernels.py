@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -137,6 +138,13 @@ class Program(torch.nn.Module):
         return call(x)
 
 
+def traced() -> None:
+    """What `torch.onnx.export(dynamo=False)` does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing warns of itself, and of every value that is looked at
+        torch.jit.trace(Program(), (x,), check_trace=False)
+
+
 @pytest.mark.parametrize(
     ("cannot", "reason"),
     [
@@ -145,6 +153,7 @@ class Program(torch.nn.Module):
         (lambda: torch.func.vmap(call)(x[None]), "torch.func transforms need plain torch"),
         (forward_mode, "forward-mode derivatives need plain torch"),
         (lambda: torch.export.export(Program(), (x,)), "exported programs are plain torch"),
+        (traced, "traced programs are plain torch"),
         (
             lambda: pool(pp.Tokens(torch.empty(2, 3, 4, device="meta"))),
             "they compute on the CPU; found meta",
@@ -152,7 +161,7 @@ class Program(torch.nn.Module):
         (lambda: call(x.to(torch.float8_e4m3fn)), "they compute on .*; found torch.float8_e4m3fn"),
         (lambda: call(x.as_subclass(Special)), "they compute on plain tensors; found Special"),
     ],
-    ids=["grad", "jvp", "vmap", "forward mode", "export", "meta", "float8", "subclass"],
+    ids=["grad", "jvp", "vmap", "forward mode", "export", "trace", "meta", "float8", "subclass"],
 )
 def test_a_choice_that_cannot_be_honoured(cannot: Callable[[], object], reason: str) -> None:
     """An error that says why and what to do; with "auto" the definition runs."""
