@@ -124,7 +124,7 @@ def weight(x: object, expected: torch.Size, form: str, other: Tensor, what: str 
         if not 0 <= smallest <= largest < inf:  # nor is NaN
             wrong = x[~((x >= 0) & x.isfinite())]
             raise ValueError(
-                f"{what} must be finite and >= 0; found {float(wrong[0])}. Clamp it; 0 leaves an element out."
+                f"{what} must be finite and >= 0; found {float(wrong.detach()[0])}. Clamp it; 0 leaves an element out."
             )
     return x
 

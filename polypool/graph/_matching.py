@@ -28,7 +28,8 @@ def matching(ends: Tensor, order: Tensor, num_nodes: int) -> Tensor:
 
     In each round every edge that is the best left at both of its ends is taken, and what touches it goes. Such edges
     are exactly those that the greedy order takes (Preis 1999; Manne, Bisseling 2007), many at once: with edges in no
-    particular order the rounds grow like the logarithm of their number. In numpy, also for tensors on a GPU: what is
+    particular order the rounds grow like the logarithm of their number. (Along a path on which scores only rise, each
+    edge waits for the next: 20,000 of them take two seconds.) In numpy, also for tensors on a GPU: what is
     left after two rounds is so little that starting an operation costs more than running it.
 
     Args:

@@ -23,6 +23,7 @@ SELF_LOOPS = ("drop", "keep")
 CHOOSING = ("max", "min", "first", "last")
 #: How many pairs of memberships are listed at once for overlapping clusters.
 AT_ONCE = 1 << 19
+LARGEST_INT32 = torch.iinfo(torch.int32).max
 
 
 class Connect(nn.Module):
@@ -168,18 +169,22 @@ class Connect(nn.Module):
                     return Clusters(v, torch.stack([edge, cell]), pairs.shape[1], weight=weight)
 
                 results.append(pooled(pools.get(key, self.reduce), key, each, layout))
-            return pairs, *results
+            return pairs if listing.clusters > LARGEST_INT32 else pairs.int(), *results
 
-        parts = [
-            checkpoint(
+        columns: list[list[Tensor]] = [[] for _ in range(1 + len(values))]
+        for some in listing.stretches():
+            found = checkpoint(
                 part, some, listing.share, *values.values(), use_reentrant=False, preserve_rng_state=False
             )
-            for some in listing.stretches()
-        ]
-        pairs, *merged = (
-            torch.cat(each, dim=-1 if i == 0 else 0) for i, each in enumerate(zip(*parts, strict=True))
-        )
-        return pairs, dict(zip(values, merged, strict=True))
+            for column, piece in zip(columns, found, strict=True):
+                column.append(piece)
+        merged = {}
+        for key, column in zip(values, columns[1:], strict=True):
+            merged[key] = torch.cat(column)
+            column.clear()  # there may be very many coarse edges: never all of them twice
+        pairs = torch.cat(columns[0], dim=1)
+        columns[0].clear()
+        return pairs.long(), merged
 
     def _soft(
         self, graph: Graph, clusters: Clusters, values: dict[str, Tensor], pools: Mapping[str, Pooling]

@@ -8,7 +8,7 @@ from polypool.graph.aggregation import as_pooling
 from polypool.graph.along import pool_along
 from polypool.layouts import Layout
 from polypool.pooling import Pooling
-from polypool.registry import build, lookup
+from polypool.registry import build, card, lookup
 
 
 def global_pool(
@@ -72,13 +72,12 @@ def _build(name: str) -> str:
     classes = [lookup(part.strip())[0] for part in name.split("+")]
     if _made.get(name) == classes:
         return place
-    pool = build(name)
-    if next(pool.parameters(), None) is not None:
+    if any(card(part.strip()).learnable for part in name.split("+")):
         raise ValueError(
             f"{name} has parameters, which would be new at each call. Build it once in the model, "
             f"self.readout = polypool.graph.Readout({name!r}, channels=...), and call that."
         )
-    setattr(_kept, place, pool)
+    setattr(_kept, place, build(name))
     _made[name] = classes
     return place
 

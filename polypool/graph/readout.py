@@ -13,6 +13,7 @@ from polypool.graph.edges import graph_of_edges
 from polypool.graph.layers import JoinLayers
 from polypool.layouts import Layout
 from polypool.pooling import Pooling
+from polypool.registry import card
 
 
 class Readout(PoolingAggregation):
@@ -54,8 +55,15 @@ class Readout(PoolingAggregation):
         num_layers: int | None = None,
     ) -> None:
         join = JoinLayers(layers, channels, num_layers)
-        if isinstance(pool, str) and channels is not None and not (layers == "cat" and num_layers is None):
-            pool = as_pooling(pool, channels=join.out_channels(channels))
+        if isinstance(pool, str) and channels is not None:
+            learned = any(card(part.strip()).learnable for part in pool.split("+"))
+            if layers == "cat" and num_layers is None and learned:
+                raise TypeError(
+                    f"num_layers must be given: {pool} has parameters, for the channels of all layers together; "
+                    "found None."
+                )
+            if not (layers == "cat" and num_layers is None):
+                pool = as_pooling(pool, channels=join.out_channels(channels))
         super().__init__(pool)
         self.join = join
 

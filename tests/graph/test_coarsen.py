@@ -245,6 +245,20 @@ def test_a_network_learns() -> None:
     assert float(loss.detach()) < 0.1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_in_the_features(name: str) -> None:
+    """Refused where shares rest on it; elsewhere it stays in its own graph."""
+    data = batch_of(several())
+    data.x[0, 0] = float("nan")
+    coarsen = coarsener(name)
+    if name in ("asap", "diff", "min_cut", "dmon", "just_balance"):
+        with pytest.raises(ValueError, match=f"x must be finite where {name} shares nodes out"):
+            coarsen(data)
+    else:
+        coarse = coarsen(data)
+        assert bool(coarse.x[coarse.batch > 0].isfinite().all())
+
+
 def test_bad_input() -> None:
     coarsen = coarsener("graclus")
     data = graph(4, 6)

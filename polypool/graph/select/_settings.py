@@ -5,6 +5,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from polypool._checks import may_read
 from polypool.graph._graph import Graph
 from polypool.poolings._settings import count
 
@@ -32,6 +33,20 @@ def to_keep(graph: Graph, ratio: float | int) -> Tensor:
     # A ratio below a millionth still keeps one.
     kept = (n * share.numerator + share.denominator - 1) // share.denominator
     return torch.maximum(kept, n.clamp(max=1))
+
+
+def finite(share: Tensor, name: str) -> Tensor:
+    """Shares that a network made of the features, none of them NaN.
+
+    Raises:
+        ValueError: One is not finite.
+    """
+    if may_read(share) and not bool(share.detach().isfinite().all()):
+        raise ValueError(
+            f"x must be finite where {name} shares nodes out by it; found NaN or infinity in x, or in the parameters. "
+            "Clean the features, or look at the learning rate."
+        )
+    return share
 
 
 def chosen(value: object, what: str, among: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from polypool.graph._graph import Graph
 from polypool.graph.losses import average
+from polypool.graph.select._settings import finite
 from polypool.graph.select.base import Select, Selection
 from polypool.layouts import Clusters
 from polypool.poolings._settings import count, positive
@@ -36,7 +37,7 @@ class Soft(Select):
         raise NotImplementedError(f"{type(self).__name__} has to define losses.")
 
     def forward(self, graph: Graph) -> Selection:
-        assignment = (self.scores(graph) / self.temperature).softmax(1)
+        assignment = finite((self.scores(graph) / self.temperature).softmax(1), self.card.name)
         losses = {name: average(loss, graph.counts) for name, loss in self.losses(assignment, graph).items()}
         return Selection(shared(graph, assignment), losses=losses, normalise=self.normalise)
 

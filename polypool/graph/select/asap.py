@@ -10,7 +10,7 @@ from polypool.graph._graph import Graph
 from polypool.graph.clusters import GraphClusters
 from polypool.graph.select._dropping import best_of_each, themselves
 from polypool.graph.select._registry import register
-from polypool.graph.select._settings import ratio_of
+from polypool.graph.select._settings import finite, ratio_of
 from polypool.graph.select.base import Select, Selection, partition
 from polypool.poolings._settings import count
 
@@ -58,7 +58,7 @@ class ASAP(Select):
             graph.edge_index, graph.edge_weight, fill_value=1.0, num_nodes=nodes
         )
         member, owner = edge_index
-        share = self.attention(x, member, owner)
+        share = finite(self.attention(x, member, owner), self.card.name)
         merged = scatter(x[member] * share[:, None], owner, dim=0, dim_size=nodes, reduce="sum")
         fitness = self.fitness(merged, edge_index, edge_weight)[:, 0]
         partitioned, leaders = partition(graph, themselves(best_of_each(graph, fitness, self.ratio)))
