@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import overload
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from polypool.layouts import Layout, Packed, as_layout
+from polypool.blocks._layers import ACTIVATIONS, Layer, layer, reduced, zeroed
+from polypool.blocks.gate import Gate
+from polypool.blocks.registry import register
+from polypool.layouts import Layout
 from polypool.pooling import Pooling
-from polypool.registry import build
-
-GATES: dict[str, type[nn.Module]] = {"sigmoid": nn.Sigmoid, "hard_sigmoid": nn.Hardsigmoid, "tanh": nn.Tanh}
 
 
-class SqueezeExcite(nn.Module):
+@register(
+    "squeeze_excite",
+    aliases=("se",),
+    variants=({"pool": "mean+max", "rd_ratio": 0.25}, {"bias": False, "gate": "double_sigmoid"}),
+    source="Hu, Shen, Sun 2018, Squeeze-and-Excitation Networks, eq. 2 to 4",
+)
+class SqueezeExcite(Gate):
     """Scales each channel by a gate that sees the pooled whole: `x * gate(W2 relu(W1 pool(x)))`.
 
     Tensor in, tensor out; layout in, layout out. Memory format and dtype are kept, padding becomes 0.
@@ -23,7 +30,17 @@ class SqueezeExcite(nn.Module):
         channels: The channels C of the values.
         reduction: C is squeezed to `C // reduction` between the two linear maps.
         pool: A name or a pooling; one with more output channels widens the first map.
-        gate: `"sigmoid"`, `"hard_sigmoid"`, `"tanh"`, or a module.
+        gate: `"sigmoid"`, `"hard_sigmoid"`, `"tanh"`, `"double_sigmoid"` (which is 1 at 0), a class or a module.
+        rd_ratio: In place of `reduction`, the part of the channels that is left, rounded to the nearest multiple of
+            `rd_divisor` and at least that.
+        rd_channels: In place of both, the number of channels that are left.
+        rd_divisor: See `rd_ratio`.
+        bias: Whether the linear maps have constants.
+        act_layer: The activation between them: a name, a class or a module.
+        gate_layer: Another name of `gate`.
+        init_last_zero: Whether the second map starts at 0; with `"double_sigmoid"` the block then starts as identity.
+        device: Where the parameters are made.
+        dtype: What the parameters are.
 
     Shapes:
         The shape of the values, in and out.
@@ -45,84 +62,75 @@ class SqueezeExcite(nn.Module):
         Nodes(values=(5, 32), num_cells=2)
     """
 
+    parts = ("pool", "squeeze", "excite")
+    flavours: ClassVar[Mapping[str, Mapping[str, str | None]]] = {
+        "timm SEModule, torchvision": {"fc1": "squeeze", "fc2": "excite"},
+        "timm's EfficientNet": {"conv_reduce": "squeeze", "conv_expand": "excite"},
+        "transformers' RegNet": {"attention.0": "squeeze", "attention.2": "excite"},
+        "transformers' EfficientNet": {"reduce": "squeeze", "expand": "excite"},
+    }
+
     def __init__(
         self,
         channels: int,
         reduction: int = 16,
         pool: str | Pooling = "mean",
-        gate: str | nn.Module = "sigmoid",
+        gate: Layer = "sigmoid",
+        *,
+        rd_ratio: float | None = None,
+        rd_channels: int | None = None,
+        rd_divisor: int = 8,
+        bias: bool = True,
+        act_layer: Layer = nn.ReLU,
+        gate_layer: Layer | None = None,
+        init_last_zero: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        for what, value in (("channels", channels), ("reduction", reduction)):
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{what} must be an int; found {type(value).__name__}.")
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1; found {channels}.")
-        squeezed = channels // reduction if reduction > 0 else 0
-        if squeezed < 1:
+        if gate_layer is not None and gate != "sigmoid":
             raise ValueError(
-                f"reduction must leave at least one of {channels} channels; found {reduction}. "
-                f"Use at most {channels}."
+                f"gate and gate_layer are two names of one thing; found {gate!r} and {gate_layer!r}."
             )
-        self.channels = channels
-        self.pool = _pool(pool, channels)
-        self.squeeze = nn.Linear(self.pool.out_channels(channels), squeezed)
-        self.act = nn.ReLU()
-        self.excite = nn.Linear(squeezed, channels)
-        self.gate = _gate(gate)
-
-    @overload
-    def forward(self, x: Layout) -> Layout: ...
-    @overload
-    def forward(
-        self,
-        x: Tensor,
-        *,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        offsets: Tensor | None = None,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-    ) -> Tensor: ...
-    def forward(
-        self,
-        x: Layout | Tensor,
-        *,
-        mask: Tensor | None = None,
-        lengths: Tensor | None = None,
-        offsets: Tensor | None = None,
-        batch: Tensor | None = None,
-        num_graphs: int | None = None,
-    ) -> Layout | Tensor:
-        """Scales the values of a layout, or of a tensor with what `as_layout` takes."""
-        layout = as_layout(x, mask=mask, lengths=lengths, offsets=offsets, batch=batch, num_graphs=num_graphs)
-        if layout.channels != self.channels:
+        super().__init__(
+            channels, pool, gate if gate_layer is None else gate_layer, device=device, dtype=dtype
+        )
+        if rd_ratio is None and rd_channels is None:
+            squeezed = _divided(channels, reduction)
+        elif reduction != 16 or None not in (rd_ratio, rd_channels):
             raise ValueError(
-                f"values must have the {self.channels} channels that the block was built for; found "
-                f"{layout.channels}. Build it for {layout.channels}."
+                f"reduction, rd_ratio and rd_channels are three ways to say one thing; found {reduction}, {rd_ratio} "
+                f"and {rd_channels}. Give one."
             )
-        pooled = layout.rows_of(self.pool(layout))
-        gate = self.gate(self.excite(self.act(self.squeeze(pooled))))
-        scaled = layout.scale(gate.to(layout.values.dtype))
-        if isinstance(x, Layout):
-            return layout.with_values(scaled)
-        if isinstance(layout, Packed) and x.is_nested:
-            return torch.nested.nested_tensor_from_jagged(scaled, layout.offsets)
-        return scaled
+        else:
+            squeezed = reduced(channels, rd_ratio, rd_channels, rd_divisor)
+        inputs = self.pool.out_channels(channels)
+        self.squeeze = nn.Linear(inputs, squeezed, bias=bias, device=device, dtype=dtype)
+        self.act = layer(act_layer, "act_layer", ACTIVATIONS)
+        self.excite = nn.Linear(squeezed, channels, bias=bias, device=device, dtype=dtype)
+        if init_last_zero:
+            zeroed(self.excite)
+
+    def transform(self, pooled: Tensor, layout: Layout) -> Tensor:
+        out: Tensor = self.excite(self.act(self.squeeze(pooled)))
+        return out
+
+    @classmethod
+    def sizes_of(cls, state: Mapping[str, Tensor], source: str) -> dict[str, Any]:
+        channels, squeezed = state["excite.weight"].shape[:2]
+        sizes: dict[str, Any] = {"rd_channels": squeezed, "bias": "excite.bias" in state}
+        if "EfficientNet" in source:
+            sizes["act_layer"] = nn.SiLU
+        return {"channels": channels} | sizes
 
 
-def _pool(pool: str | Pooling, channels: int) -> Pooling:
-    built = build(pool, channels=channels) if isinstance(pool, str) else pool
-    if not isinstance(built, Pooling):
-        raise TypeError(f"pool must be a name or a Pooling; found {built!r}.")
-    if built.channels not in (None, channels):
-        raise ValueError(f"pool must be built for channels = {channels}; found one for {built.channels}.")
-    return built
-
-
-def _gate(gate: str | nn.Module) -> nn.Module:
-    if isinstance(gate, nn.Module):
-        return gate
-    if gate not in GATES:
-        raise ValueError(f"gate must be one of {', '.join(GATES)} or a module; found {gate!r}.")
-    return GATES[gate]()
+def _divided(channels: int, reduction: object) -> int:
+    if isinstance(reduction, bool) or not isinstance(reduction, int):
+        raise TypeError(
+            f"reduction must be an int; found {type(reduction).__name__}. Pass rd_ratio for a fraction."
+        )
+    squeezed = channels // reduction if reduction > 0 else 0
+    if squeezed < 1:
+        raise ValueError(
+            f"reduction must leave at least one of {channels} channels; found {reduction}. Use at most {channels}."
+        )
+    return squeezed

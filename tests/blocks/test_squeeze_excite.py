@@ -202,11 +202,15 @@ def one_of_each(dtype: torch.dtype) -> list[pp.Layout]:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("pool", ["mean", "std", "gem", "attention"])
 def test_half_precision(pool: str, dtype: torch.dtype) -> None:
-    """A half block on half values; its squeeze is in float32 all the same."""
+    """A half block on half values; its squeeze is in float32 all the same.
+
+    By the reference: kernels for half precision are tested with the poolings, and take ten seconds to compile.
+    """
     block = block_over(pool)
     half = copy.deepcopy(block).to(dtype)
     for layout in one_of_each(dtype):
-        out = half(layout).values
+        with pp.kernels("reference"):
+            out = half(layout).values
         assert out.dtype == dtype
         close(out, block(layout.to(torch.float64)).values, f"{pool} on {layout}", HALF_NETWORK)
 
@@ -227,7 +231,7 @@ def test_autocast(pool: str, dtype: torch.dtype) -> None:
     block = block_over(pool).float()
     for layout in one_of_each(dtype):
         values = layout.values.clone().requires_grad_()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with pp.kernels("reference"), torch.autocast("cpu", dtype=torch.bfloat16):
             out = block(layout.with_values(values)).values
         assert out.dtype == dtype
         (gradient,) = torch.autograd.grad(out.sum(), values)
@@ -324,6 +328,7 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "hard_sigmoid": nn.functional.hardsigmoid,
     "tanh": torch.tanh,
+    "double_sigmoid": lambda x: 1 + torch.tanh(x / 2),
 }
 
 
@@ -368,14 +373,10 @@ def test_widths() -> None:
         (
             (8, 2, "mean", "relu"),
             ValueError,
-            "gate must be one of sigmoid, hard_sigmoid, tanh or a module; found 'relu'",
+            "gate must be one of sigmoid, hard_sigmoid, tanh, double_sigmoid, a class or a module; found 'relu'",
         ),
-        (
-            (8, 2, "mean", 3),
-            (TypeError, ValueError),
-            "gate must be one of sigmoid, hard_sigmoid, tanh or a module; found 3",
-        ),
-        ((8, 2, "mean", nn.ReLU), (TypeError, ValueError), "gate must be one of"),
+        ((8, 2, "mean", 3), TypeError, "gate must be a name, a class of torch.nn or a module; found 3"),
+        ((8, 2, "mean", Tensor), TypeError, "gate must be a name, a class of torch.nn or a module; found"),
     ],
     ids=str,
 )
@@ -383,6 +384,59 @@ def test_wrong_arguments(arguments: tuple[Any, ...], error: Any, text: str) -> N
     with pytest.raises(error) as caught:
         pp.blocks.SqueezeExcite(*arguments)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "text"),
+    [
+        (
+            {"rd_ratio": 0.01, "rd_divisor": 1},
+            ValueError,
+            "rd_ratio must leave at least one of 8 channels; found 0.01",
+        ),
+        ({"rd_ratio": 0}, ValueError, "rd_ratio must be > 0"),
+        ({"rd_channels": 0}, ValueError, "rd_channels must be > 0"),
+        ({"rd_ratio": 0.5, "rd_channels": 4}, ValueError, "three ways to say one thing; found 16, 0.5 and 4"),
+        ({"reduction": 2, "rd_channels": 4}, ValueError, "three ways to say one thing; found 2, None and 4"),
+        (
+            {"reduction": 0.5},
+            TypeError,
+            "reduction must be an int; found float. Pass rd_ratio for a fraction",
+        ),
+        ({"reduction": 2, "gate": "tanh", "gate_layer": "tanh"}, ValueError, "two names of one thing"),
+        ({"reduction": 2, "gate_layer": "sigmoyd"}, ValueError, "found 'sigmoyd'. Did you mean 'sigmoid'?"),
+        ({"reduction": 2, "act_layer": "rellu"}, ValueError, "act_layer must be one of relu"),
+        ({"reduction": 2, "act_layer": 3}, TypeError, "act_layer must be a name"),
+    ],
+    ids=str,
+)
+def test_wrong_settings(settings: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        pp.blocks.SqueezeExcite(8, **settings)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_timm_calls_it() -> None:
+    block = pp.blocks.SqueezeExcite(
+        32, rd_ratio=1 / 4, act_layer=nn.SiLU, gate_layer="hard_sigmoid", dtype=torch.float64, device="cpu"
+    )
+    x = normal(2, 32, 3, 3)
+    inner = block.excite(nn.functional.silu(block.squeeze(x.mean((2, 3)))))
+    close(block(x), x * nn.functional.hardsigmoid(inner)[:, :, None, None], "silu, hard sigmoid")
+    named = pp.blocks.SqueezeExcite(32, rd_ratio=1 / 4, act_layer="silu", gate_layer=nn.Hardsigmoid).double()
+    named.load_state_dict(block.state_dict())
+    close(named(x), block(x), "by name")
+
+
+def test_a_block_that_starts_as_identity() -> None:
+    """And can leave it: the gate's slope is largest there."""
+    block = pp.blocks.SqueezeExcite(C, 1, gate="double_sigmoid", init_last_zero=True)
+    x = normal(2, C, 3, 3, dtype=torch.float32)
+    identical(block(x), x, "identity")
+    block(x).square().sum().backward()
+    assert block.excite.weight.grad is not None
+    assert bool(block.excite.weight.grad.any())
 
 
 def test_another_number_of_channels() -> None:
