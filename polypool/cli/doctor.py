@@ -43,22 +43,13 @@ def command(
 
 def _folder(model: str) -> Path:
     """The folder itself, or where the hub's cache keeps a model; the network is not asked."""
-    from pathlib import Path
+    from polypool.text.folder import find_folder
 
-    if Path(model).is_dir():
-        return Path(model)
     try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+        return find_folder(model)
     except ImportError as error:
         raise UserError(
             f"{model} is no folder; install polypool[text] to look in the hub's cache."
-        ) from error
-    try:
-        return Path(snapshot_download(model, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError) as error:
-        raise UserError(
-            f"{model} is no folder, and no model in the cache of the hub; download it first."
         ) from error
 
 

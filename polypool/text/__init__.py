@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from polypool.corpus.reading import open_embeddings
     from polypool.text.after import remove_common, truncation, whitening
     from polypool.text.config import ModelFolderError, PoolingConfig
     from polypool.text.cuts import chunk_spans, sentence_spans, word_spans
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from polypool.text.functions import mean_pool, pool
     from polypool.text.late import chunk_embeddings
     from polypool.text.layers import LayerMix, mix_layers
-    from polypool.text.modules import Dense, LayerNorm, Normalize
+    from polypool.text.modules import Dense, Dropout, LayerNorm, Normalize
     from polypool.text.moments import Moments, fit_moments
     from polypool.text.onnx import export_onnx
     from polypool.text.report import Report
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # Where each name lives. It is imported on first use: who wants `mean_pool` does not wait for transformers.
 _HOMES = {
     "Dense": "modules",
+    "Dropout": "modules",
     "LayerMix": "layers",
     "LayerNorm": "modules",
     "ModelFolderError": "config",
@@ -62,6 +64,7 @@ _HOMES = {
 
 __all__ = [
     "Dense",
+    "Dropout",
     "LayerMix",
     "LayerNorm",
     "ModelFolderError",
@@ -83,6 +86,7 @@ __all__ = [
     "fit_moments",
     "mean_pool",
     "mix_layers",
+    "open_embeddings",
     "pool",
     "pool_spans",
     "remove_common",
@@ -95,6 +99,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "open_embeddings":  # of the corpus job; here because it is text that most people embed
+        return import_module("polypool.corpus").open_embeddings
     if name in _HOMES:
         return getattr(import_module(f"polypool.text.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'polypool.text' has no attribute {name!r}")

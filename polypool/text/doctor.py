@@ -10,6 +10,9 @@ from polypool.text.config import MODES, ModelFolderError
 from polypool.text.declared import Contents, Declared
 from polypool.text.readers import Reading, readings
 
+#: Modules that make token states of several layers.
+_MIXES = ("WeightedLayerPooling", "LayerMix")
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -150,6 +153,10 @@ def _notes(contents: Contents, found: tuple[Reading, ...]) -> list[str]:
         )
     if not modes:
         notes.append("no place declares a pooling; each reader chooses its own")
+    if any(kind.rpartition(".")[2] in _MIXES for kind, _ in contents.modules):
+        notes.append(
+            "layers are mixed before the pooling, which servers and converters that read only the pooling do not do"
+        )
     if contents.pooling is not None and contents.pooling.get("include_prompt") is False:
         notes.append(
             "prompts are left out of the pooling, which servers that read only the booleans do not do"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -19,14 +20,32 @@ from polypool import _checks
 from polypool.text.batching import by_length, windows
 from polypool.text.config import ModelFolderError
 from polypool.text.folder import AFTER, ModelFolder, find_folder
-from polypool.text.loading import device_of, dtype_of, pooling_of, require_pooling
+from polypool.text.layers import LayerMix
+from polypool.text.loading import (
+    device_of,
+    dtype_of,
+    mix_of,
+    pooling_of,
+    require_mix,
+    require_pool,
+    require_pooling,
+)
 from polypool.text.modules import AfterPooling, Normalize
 from polypool.text.progress import Bar
 from polypool.text.report import Report
 from polypool.text.saving import save_encoder
 from polypool.text.sentence_pooling import SentencePooling
-from polypool.text.tokenizing import Encoded, Frame, cut, padded, prompt_length, strings, tokenize
-from polypool.text.transformer import inputs, load_transformer
+from polypool.text.tokenizing import (
+    Encoded,
+    Frame,
+    cut,
+    padded,
+    prompt_length,
+    room_for_text,
+    strings,
+    tokenize,
+)
+from polypool.text.transformer import inputs, load_transformer, positions, require_limit
 
 logger = logging.getLogger("polypool.text")
 
@@ -47,8 +66,10 @@ class TextEncoder(nn.Module):
         model: A transformer of the library transformers.
         tokenizer: Its tokenizer.
         pooling: What makes one vector of the token states.
-        after: What comes after the pooling: `Dense`, `LayerNorm`, `Normalize`.
-        max_tokens: The most tokens of a text that are read, special tokens with them; None reads all.
+        after: What comes after the pooling: `Dense`, `LayerNorm`, `Normalize`, `Dropout`.
+        mix: What makes the token states of all layers; those of the last layer are taken when None.
+        max_tokens: The most tokens of a text that are read, special tokens with them; as many as the model can take
+            when None.
         prompts: Texts to put in front of what is encoded, by name.
         default_prompt: The name of the prompt that is used when none is asked for.
         truncate: How many numbers of each vector are kept; None keeps all.
@@ -59,17 +80,19 @@ class TextEncoder(nn.Module):
         model: The transformer.
         tokenizer: Its tokenizer.
         pooling: The `SentencePooling`.
+        mix: The `LayerMix`, or None.
         after: What comes after the pooling, an `nn.ModuleList`.
         prompts: Prompts by name.
         report: What the last call of `encode` did: texts, tokens, how many were truncated or empty.
 
     Raises:
-        ValueError: The modules do not fit together.
+        TypeError: A module is of another type.
+        ValueError: The modules do not fit together, or `max_tokens` is out of range.
 
     Example:
         >>> from polypool.demo.encoder import find_model
         >>> from polypool.text import TextEncoder
-        >>> encoder = TextEncoder.load(find_model(None))
+        >>> encoder = TextEncoder.load(find_model(None), device="cpu")
         >>> vectors = encoder.encode(["A cat sleeps.", "The kitten naps.", "Stocks fell."], progress=False)
         >>> vectors.shape
         (3, 384)
@@ -86,6 +109,7 @@ class TextEncoder(nn.Module):
         pooling: SentencePooling,
         after: Iterable[AfterPooling] = (),
         *,
+        mix: LayerMix | None = None,
         max_tokens: int | None = None,
         prompts: dict[str, str] | None = None,
         default_prompt: str | None = None,
@@ -99,6 +123,9 @@ class TextEncoder(nn.Module):
         self._inputs = inputs(model)
         self.pooling = pooling
         self.after = nn.ModuleList()
+        if mix is not None:
+            require_mix(mix, model)
+        self.mix = mix
         self.max_tokens = max_tokens
         self.prompts = dict(prompts or {})
         self.default_prompt = default_prompt
@@ -130,16 +157,19 @@ class TextEncoder(nn.Module):
 
         Raises:
             ImportError: transformers is not installed.
-            ModelFolderError: There is no such model; a file is missing or broken; weights are not in safetensors; a
-                module is unknown, does not fit, or lies outside the folder.
+            ModelFolderError: There is no such model; a file is missing or broken; weights are not in safetensors, or
+                not those of the model that `config.json` describes; a module is unknown, does not fit, or lies outside
+                the folder.
+            TypeError: `pool` is neither a name nor a `SentencePooling`.
             ValueError: The folder declares no pooling and none is given, or it is unknown.
 
         Example:
             >>> from polypool.demo.encoder import find_model
             >>> from polypool.text import TextEncoder
-            >>> TextEncoder.load(find_model(None), pool="mean+max").dimension
+            >>> TextEncoder.load(find_model(None), pool="mean+max", device="cpu").dimension
             768
         """
+        require_pool(pool)
         computed, place = dtype_of(dtype), device_of(device)
         folder = ModelFolder.read(find_folder(folder_or_name))
         require_pooling(folder, pool)
@@ -150,6 +180,7 @@ class TextEncoder(nn.Module):
             model,
             tokenizer,
             pooling_of(folder, pool, model.config.hidden_size),
+            mix=mix_of(folder, model),
             max_tokens=limit,
             prompts=folder.prompts,
             default_prompt=folder.default_prompt,
@@ -166,7 +197,7 @@ class TextEncoder(nn.Module):
         return encoder.to(place).eval()
 
     def append(self, module: AfterPooling) -> Self:
-        """Puts a module behind all others: `Dense`, `LayerNorm` or `Normalize`.
+        """Puts a module behind all others: `Dense`, `LayerNorm`, `Normalize` or `Dropout`.
 
         Raises:
             TypeError: It is something else.
@@ -200,22 +231,40 @@ class TextEncoder(nn.Module):
 
     @property
     def max_tokens(self) -> int | None:
-        """The most tokens of a text that are read, special tokens with them; None reads all."""
+        """The most tokens of a text that are read, special tokens with them; None where the model takes any number.
+
+        Set to None it is as many as the model can take.
+
+        Raises:
+            TypeError: It is set to something else than an int.
+            ValueError: It is more than the model has places for, or leaves no token of a text beside special ones.
+        """
         return self._max_tokens
 
     @max_tokens.setter
     def max_tokens(self, value: int | None) -> None:
-        self._max_tokens = None if value is None else _checks.size(value, "max_tokens", 1)
+        most = positions(self.model)
+        if value is not None:
+            require_limit(_checks.size(value, "max_tokens"), self.tokenizer)
+            if most is not None and value > most:
+                raise ValueError(
+                    f"max_tokens must be <= {most}, the places for tokens that the model has; found {value}. "
+                    "encode_long reads longer texts in pieces."
+                )
+        self._max_tokens = most if value is None else value
 
     def states(self, features: dict[str, Any]) -> Tensor:
-        """The token states `(B, T, C)` of a batch, float32: the transformer alone, in its own precision.
+        """The token states `(B, T, C)` of a batch, float32: the transformer in its own precision, and `mix`.
 
         Args:
             features: What the tokenizer gives: `input_ids`, `attention_mask` and what else the model takes.
         """
         taken = {key: features[key] for key in self._inputs if key in features}
+        wanted = {} if self.mix is None else {"output_hidden_states": True}
         with self._precision():
-            states: Tensor = self.model(**taken).last_hidden_state
+            out = self.model(**taken, **wanted)
+        with self.exact():
+            states: Tensor = out.last_hidden_state if self.mix is None else self.mix.wide(out.hidden_states)
         return states if states.dtype is torch.float64 else states.float()
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
@@ -301,9 +350,11 @@ class TextEncoder(nn.Module):
             `(n, dimension)` float32, or `(dimension,)` for a single string.
 
         Raises:
-            TypeError: A text is no string.
-            ValueError: A setting is out of range, or a name is close to a prompt's and no prompt.
+            TypeError: A text is no string, or a setting has a wrong type.
+            ValueError: A setting is out of range, a name is close to a prompt's and no prompt, or the prompt leaves no
+                room for any token of a text.
         """
+        _checks.flag(as_tensor, "as_tensor")
         single = isinstance(texts, str)
         listed: Iterable[str] = [texts] if isinstance(texts, str) else texts
         shape = (len(listed) if isinstance(listed, Sized) else 0, self.dimension)
@@ -331,16 +382,21 @@ class TextEncoder(nn.Module):
     ) -> Iterator[NDArray[np.float32]]:
         """`encode`, but each window's vectors as they come, `(m, dimension)`: for collections larger than memory.
 
+        Raises:
+            TypeError: `texts` is one string, whose characters nobody wants one by one. For the rest see `encode`.
+
         Example:
             >>> from polypool.demo.encoder import find_model
             >>> from polypool.text import TextEncoder
-            >>> encoder = TextEncoder.load(find_model(None))
+            >>> encoder = TextEncoder.load(find_model(None), device="cpu")
             >>> texts = (f"text number {i}" for i in range(5))
             >>> [part.shape for part in encoder.stream(texts, progress=False)]
             [(5, 384)]
         """
-        for part in self._stream(texts, batch_tokens, normalize, prompt, progress):
-            yield part.cpu().numpy()
+        if isinstance(texts, str):
+            raise TypeError("texts must be several strings; found one str. Use encode, or pass [text].")
+        parts = self._stream(texts, batch_tokens, normalize, prompt, progress)
+        return (part.cpu().numpy() for part in parts)
 
     def encode_long(
         self,
@@ -360,7 +416,8 @@ class TextEncoder(nn.Module):
 
         Args:
             texts: As for `encode`.
-            overlap: The tokens that neighbouring pieces share; an eighth of `max_tokens` when None.
+            overlap: The tokens that neighbouring pieces share. When None an eighth of `max_tokens`, or half of what a
+                long prompt leaves of it, whichever is less.
             batch_tokens: As for `encode`.
             normalize: As for `encode`.
             prompt: As for `encode`; it is put in front of every piece, and counted once.
@@ -381,7 +438,13 @@ class TextEncoder(nn.Module):
         """Writes a folder that `load` reads, and sentence-transformers too where the pooling is one of its own.
 
         Args:
-            folder: A new one, or one whose files of the same names are replaced once all is written.
+            folder: A new one, one without a model in it, or one that holds a model with a `modules.json`. The files of
+                that model are replaced or removed, once all of the new one is written; what is no part of it (a
+                README, an export, notes) stays.
+
+        Raises:
+            ValueError: The folder is a file, or holds a model or parts of one without a `modules.json`, such as a
+                plain transformers folder.
         """
         save_encoder(self, Path(folder))
 
@@ -394,6 +457,8 @@ class TextEncoder(nn.Module):
         progress: bool | None,
     ) -> Iterator[Tensor]:
         """The vectors of each window, on the model's device."""
+        if normalize is not None:
+            _checks.flag(normalize, "normalize")
         budget, before = self.budget(batch_tokens), self.prompt(prompt)
         shown = prompt_length(self.tokenizer, before) if before else 0
         report = Report()
@@ -460,7 +525,26 @@ class TextEncoder(nn.Module):
         return _checks.size(batch_tokens, "batch_tokens", 1)
 
     def prompt(self, prompt: str | None) -> str:
-        """The text of a prompt: by name, as it is, or the default."""
+        """The text of a prompt: by name, as it is, or the default.
+
+        Raises:
+            TypeError: It is no string.
+            ValueError: It is close to a name and none, or leaves no room for any token of a text.
+        """
+        found = self._named(prompt)
+        if found and self.max_tokens is not None:
+            shown = prompt_length(self.tokenizer, found)
+            room = room_for_text(self.tokenizer, self.max_tokens, shown)
+            if room < 1:
+                shown_prompt = shorten(found, 40, placeholder=" ...")
+                raise ValueError(
+                    f"the prompt must leave room for the text: of the {self.max_tokens} tokens that the model reads, "
+                    f"the prompt {shown_prompt!r} and special tokens take {self.max_tokens - room}. Shorten "
+                    "it, or raise max_tokens."
+                )
+        return found
+
+    def _named(self, prompt: str | None) -> str:
         if prompt is None:
             return "" if self.default_prompt is None else self.prompts[self.default_prompt]
         if not isinstance(prompt, str):
@@ -502,7 +586,8 @@ class TextEncoder(nn.Module):
 
     def __repr__(self) -> str:
         after = "".join(f", {type(module).__name__}" for module in self.after)
+        mix = "" if self.mix is None else f", {type(self.mix).__name__}"
         return (
-            f"TextEncoder({type(self.model).__name__}, pool={self.pooling.config.pool!r}{after}, "
+            f"TextEncoder({type(self.model).__name__}{mix}, pool={self.pooling.config.pool!r}{after}, "
             f"dimension={self.dimension}, max_tokens={self.max_tokens}, {str(self.dtype)[6:]} on {self.device})"
         )

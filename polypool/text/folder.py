@@ -8,27 +8,38 @@ from typing import Any
 
 from polypool.text.config import ModelFolderError, read_json
 from polypool.text.files import first_line, read_list
-from polypool.text.modules import AfterPooling, Dense, LayerNorm, Normalize
+from polypool.text.modules import AfterPooling, Dense, Dropout, LayerNorm, Normalize
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 
+#: What mixes the layers of the transformer, between it and the pooling.
+MIX = "WeightedLayerPooling"
 #: What may come after the pooling, by kind.
-AFTER: dict[str, type[AfterPooling]] = {"Dense": Dense, "LayerNorm": LayerNorm, "Normalize": Normalize}
+AFTER: dict[str, type[AfterPooling]] = {
+    "Dense": Dense,
+    "LayerNorm": LayerNorm,
+    "Normalize": Normalize,
+    "Dropout": Dropout,
+}
 #: Where sentence-transformers has kept each kind: the older releases under one name, the newer ones in modules of their
 #: own. A type outside this list is refused; no type is ever imported.
 _HOMES = {
     "Transformer": "base.modules.transformer",
+    MIX: "sentence_transformer.modules.weighted_layer_pooling",
     "Pooling": "sentence_transformer.modules.pooling",
     "Dense": "base.modules.dense",
     "LayerNorm": "sentence_transformer.modules.layer_norm",
     "Normalize": "base.modules.normalize",
+    "Dropout": "sentence_transformer.modules.dropout",
 }
 TYPES = {
     f"sentence_transformers.{place}.{kind}": kind
     for kind, home in _HOMES.items()
     for place in ("models", f"models.{kind}", home, "base.modules", "sentence_transformer.modules")
 } | {
+    "polypool.text.LayerMix": MIX,
+    "polypool.text.layers.LayerMix": MIX,
     "polypool.text.SentencePooling": "Pooling",
     "polypool.text.sentence_pooling.SentencePooling": "Pooling",
 }
@@ -41,6 +52,7 @@ class ModelFolder:
     Attributes:
         root: The folder.
         transformer: Where the transformer and the tokenizer are.
+        mix: Where the mixture of its layers is; None where the last layer is pooled.
         pooling: Where the pooling is; None in a plain transformers folder, which declares none.
         after: What comes after the pooling: kind and folder of each.
         prompts: Prompts by name.
@@ -51,6 +63,7 @@ class ModelFolder:
 
     root: Path
     transformer: Path
+    mix: Path | None = None
     pooling: Path | None = None
     after: tuple[tuple[str, Path], ...] = ()
     prompts: dict[str, str] = field(default_factory=dict)
@@ -67,15 +80,29 @@ class ModelFolder:
                 not a transformer, a pooling and what may follow it.
         """
         if not (root / MODULES).is_file():
+            _require_model_type(root)
             return cls(root, root)
         listed = [_entry(root, place, entry) for place, entry in enumerate(read_list(root / MODULES))]
         kinds = [kind for kind, _ in listed]
-        if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= set(AFTER):
+        # Where the pooling would have to be.
+        place = 2 if MIX in kinds[1:2] else 1
+        if kinds[:1] + kinds[place : place + 1] != ["Transformer", "Pooling"] or not set(
+            kinds[place + 1 :]
+        ) <= set(AFTER):
             raise ModelFolderError(
-                f"{root / MODULES} must list a Transformer, a Pooling, and after them only {', '.join(AFTER)}; found "
-                f"{', '.join(kinds) or 'nothing'}."
+                f"{root / MODULES} must list a Transformer, a {MIX} or none, a Pooling, and after them only "
+                f"{', '.join(AFTER)}; found {', '.join(kinds) or 'nothing'}."
             )
-        return cls(root, listed[0][1], listed[1][1], tuple(listed[2:]), **_settings(root / SETTINGS))
+        paths = [path for _, path in listed]
+        _require_model_type(paths[0])
+        return cls(
+            root=root,
+            transformer=paths[0],
+            mix=paths[1] if place == 2 else None,
+            pooling=paths[place],
+            after=tuple(listed[place + 1 :]),
+            **_settings(root / SETTINGS),
+        )
 
 
 def find_folder(folder_or_name: str | Path) -> Path:
@@ -87,6 +114,9 @@ def find_folder(folder_or_name: str | Path) -> Path:
     """
     if not isinstance(folder_or_name, str | Path):
         raise TypeError(f"folder_or_name must be a str or a Path; found {type(folder_or_name).__name__}.")
+    name = str(folder_or_name)
+    if not name.strip():
+        raise ModelFolderError("folder_or_name must name a folder or a model; found nothing.")
     folder = Path(folder_or_name).expanduser()
     if folder.is_dir():
         return folder
@@ -97,14 +127,26 @@ def find_folder(folder_or_name: str | Path) -> Path:
         raise ImportError(
             f"models need transformers ({first_line(error)}): pip install polypool[text]."
         ) from error
-    name = str(folder_or_name)
     try:
         return Path(snapshot_download(name, local_files_only=True))
-    except (HFValidationError, LocalEntryNotFoundError):
+    except HFValidationError:  # no name that a model could have
+        raise ModelFolderError(f"{name!r} is no folder.") from None
+    except LocalEntryNotFoundError:
         raise ModelFolderError(
             f"{name!r} is no folder, and no model of that name is in the local Hugging Face cache. Nothing is "
             f"downloaded here; get it first, for instance with `hf download {name}`."
         ) from None
+
+
+def _require_model_type(folder: Path) -> None:
+    """Refuses the folder of another module, whose config is no model's. A config that is missing is not looked for."""
+    path = folder / "config.json"
+    if not path.is_file() or read_json(path).get("model_type") is not None:
+        return
+    # Where a parent is a model, this is one of its modules.
+    parent = next((each for each in folder.absolute().parents[:2] if (each / MODULES).is_file()), None)
+    whole = "" if parent is None else f"; it is a part of {parent}"
+    raise ModelFolderError(f"{path} has no model_type, so that it is no model of transformers{whole}.")
 
 
 def _entry(root: Path, place: int, entry: Any) -> tuple[str, Path]:
@@ -115,7 +157,8 @@ def _entry(root: Path, place: int, entry: Any) -> tuple[str, Path]:
     if kind is None:
         raise ModelFolderError(
             f"{where} has a type that is not known here: {entry['type']!r}. There are sentence-transformers' "
-            f"{', '.join(_HOMES)}, and polypool.text.SentencePooling; code that a folder names is not run."
+            f"{', '.join(_HOMES)}, and polypool.text's SentencePooling and LayerMix; code that a folder names is not "
+            "run."
         )
     return kind, inside(root, entry["path"], where)
 

@@ -39,6 +39,11 @@ def mix_layers(hidden_states: Sequence[Tensor], weights: Tensor) -> Tensor:
         >>> mix_layers([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])], torch.tensor([0.5, 0.5]))
         tensor([2., 3.])
     """
+    return _sum(hidden_states, weights).to(hidden_states[0].dtype)
+
+
+def _sum(hidden_states: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """The same, in float32 or wider."""
     layers = _checked(hidden_states, weights)
     first = layers[0]
     wide = torch.promote_types(first.dtype, torch.float32)
@@ -48,7 +53,7 @@ def mix_layers(hidden_states: Sequence[Tensor], weights: Tensor) -> Tensor:
     for layer, coefficient in zip(layers[1:], coefficients[1:], strict=True):
         total = _add(total, layer.to(wide), coefficient)
         _after(total, layer)
-    return total.to(first.dtype)
+    return total
 
 
 class LayerMix(nn.Module):
@@ -129,14 +134,22 @@ class LayerMix(nn.Module):
                 "features must hold all_layer_embeddings; found none. Load the encoder with "
                 'config_kwargs={"output_hidden_states": True}.'
             )
+        features["token_embeddings"] = self.wide(states).to(states[self._chosen[0]].dtype)
+        return features
+
+    def wide(self, states: Sequence[Tensor]) -> Tensor:
+        """The mix `(B, T, C)` of all hidden states of the encoder, float32 or wider: half precision is not rounded.
+
+        Raises:
+            ValueError: There is another number of them.
+        """
         if len(states) != self.num_hidden_layers + 1:
             raise ValueError(
                 f"all_layer_embeddings must be the embeddings and {self.num_hidden_layers} layers; found {len(states)} "
                 f"in all. Make LayerMix with num_hidden_layers={len(states) - 1}."
             )
         weights = self.layer_weights.to(torch.promote_types(self.layer_weights.dtype, torch.float32))
-        features["token_embeddings"] = mix_layers([states[i] for i in self._chosen], weights / weights.sum())
-        return features
+        return _sum([states[i] for i in self._chosen], weights / weights.sum())
 
     def get_embedding_dimension(self) -> int:
         """The channels of the token embeddings."""

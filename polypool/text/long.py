@@ -16,7 +16,7 @@ from polypool.layouts import Tokens
 from polypool.text.batching import by_length, windows
 from polypool.text.progress import Bar
 from polypool.text.report import Report
-from polypool.text.tokenizing import Encoded, Frame, prompt_length, strings, tokenize
+from polypool.text.tokenizing import Encoded, Frame, prompt_length, room_for_text, strings, tokenize
 
 if TYPE_CHECKING:
     from polypool.text.encoder import TextEncoder
@@ -108,15 +108,11 @@ def encode_long(
     progress: bool | None,
 ) -> NDArray[np.float32]:
     """What `TextEncoder.encode_long` does."""
-    shared = _overlap(encoder, overlap)
+    if normalize is not None:
+        _checks.flag(normalize, "normalize")
     budget, before = encoder.budget(batch_tokens), encoder.prompt(prompt)
-    reader = _Reader(
-        encoder,
-        shared,
-        budget,
-        normalize,
-        prompt_length(encoder.tokenizer, before) if before else 0,
-    )
+    shown = prompt_length(encoder.tokenizer, before) if before else 0
+    reader = _Reader(encoder, _overlap(encoder, overlap, shown), budget, normalize, shown)
     listed: Iterable[str] = [texts] if isinstance(texts, str) else texts
     found, report = [torch.empty(0, encoder.dimension)], Report()
     with Bar(listed, progress) as bar:
@@ -224,7 +220,11 @@ class _Reader:
         return self.encoder.states(features), counted
 
 
-def _overlap(encoder: TextEncoder, overlap: int | None) -> int:
-    if overlap is None:
-        return 0 if encoder.max_tokens is None else encoder.max_tokens // 8
-    return _checks.size(overlap, "overlap")
+def _overlap(encoder: TextEncoder, overlap: int | None, prompt_tokens: int) -> int:
+    if overlap is not None:
+        return _checks.size(overlap, "overlap")
+    if encoder.max_tokens is None:
+        return 0
+    # A long prompt leaves little room, of which at least half is for new tokens.
+    room = room_for_text(encoder.tokenizer, encoder.max_tokens, prompt_tokens)
+    return min(encoder.max_tokens // 8, room // 2)

@@ -1,4 +1,4 @@
-"""What comes after the pooling: `Dense`, `LayerNorm` and `Normalize`, in sentence-transformers' folder format."""
+"""What comes after the pooling, in sentence-transformers' folder format: `Dense`, `Normalize` and their like."""
 
 from __future__ import annotations
 
@@ -291,6 +291,57 @@ class Normalize(AfterPooling):
         if path.is_file():
             _only_embeddings(read_json(path), path, ())
         return cls()
+
+
+class Dropout(AfterPooling):
+    """Zeros in place of numbers drawn at random, while it trains; `encode` and evaluation leave vectors as they are.
+
+    Args:
+        dropout: The share of the numbers, from 0 to 1.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of range.
+
+    Example:
+        >>> import torch
+        >>> from polypool.text import Dropout
+        >>> Dropout(0.5).eval()(torch.tensor([[3.0, 4.0]]))
+        tensor([[3., 4.]])
+    """
+
+    theirs = "sentence_transformers.models.Dropout"
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        message = f"dropout must be a number from 0 to 1; found {dropout!r}."
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float):
+            raise TypeError(message)
+        if not 0 <= dropout <= 1:
+            raise ValueError(message)
+        self.dropout = float(dropout)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`(..., d)` to the same shape."""
+        return F.dropout(vectors, self.dropout, self.training)
+
+    def extra_repr(self) -> str:
+        return str(self.dropout)
+
+    def save(self, folder: str | Path) -> None:
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / "config.json", {"dropout": self.dropout})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        path = Path(folder) / "config.json"
+        config = read_json(path)
+        _only_embeddings(config, path, ("dropout",))
+        try:
+            return cls(**{key: value for key, value in config.items() if key == "dropout"})
+        except (TypeError, ValueError) as error:
+            raise ModelFolderError(f"{path}: {error}") from error
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -120,6 +120,12 @@ def prompt_length(tokenizer: Any, prompt: str) -> int:
     return len(ids) - (bool(ids) and ids[-1] in tokenizer.all_special_ids)
 
 
+def room_for_text(tokenizer: Any, limit: int, prompt_tokens: int) -> int:
+    """How many tokens of a text fit beside the prompt and special tokens; not positive where none does."""
+    frame = Frame.of(tokenizer)
+    return limit - max(frame.lead, prompt_tokens) - frame.tail
+
+
 def _require_unicode(texts: Sequence[str]) -> None:
     for place, text in enumerate(texts):
         try:

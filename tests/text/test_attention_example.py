@@ -43,6 +43,7 @@ def run(example: ModuleType, *words: str) -> str:
     return done.output
 
 
+@pytest.mark.slow
 def test_without_data_it_is_a_demonstration(example: ModuleType, tmp_path: Path) -> None:
     said = run(example, "--seeds", "2", "--steps", "3", "--heads", "2", "--save", str(tmp_path / "saved"))
     assert "only a demonstration" in said

@@ -370,10 +370,16 @@ def test_the_command_on_a_folder_that_disagrees(folder: Path, capsys: pytest.Cap
     assert data["disagreements"] == list(examine(folder).disagreements)
 
 
-@pytest.mark.parametrize("model", ["nobody/nothing", "no such folder", "-"])
+@pytest.mark.parametrize("model", ["nobody/nothing", "no such folder", "-", "/nonexistent"])
 def test_no_model(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--", model]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_an_empty_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty path would be the working folder."""
+    assert main(["doctor", ""]) == 2
+    assert "must name a folder or a model" in capsys.readouterr().err
 
 
 def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

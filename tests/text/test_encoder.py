@@ -134,7 +134,9 @@ def test_a_limit_of_ones_own(encoder: TextEncoder) -> None:
         torch.from_numpy(encoder.encode("the cat sleeps and runs")),
         by_hand(encoder, "the cat sleeps and runs"),
     )
-    with pytest.raises(ValueError, match="max_tokens must be >= 1; found 0"):
+    with pytest.raises(
+        ValueError, match="max_tokens must be >= 3, 2 special tokens and one of the text; found 0"
+    ):
         encoder.max_tokens = 0
 
 
@@ -247,9 +249,7 @@ def test_poolings_and_modules_that_do_not_fit(plain: Path, encoder: TextEncoder)
         ValueError, match="this Dense takes vectors of 3 numbers; what comes before it makes 16"
     ):
         encoder.append(Dense(torch.ones(2, 3)))
-    with pytest.raises(
-        TypeError, match="what comes after pooling must be Dense, LayerNorm, Normalize; found Linear"
-    ):
+    with pytest.raises(TypeError, match=r"what comes after pooling must be Dense, .*, Dropout; found Linear"):
         encoder.append(nn.Linear(16, 2))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16, float16; found 'int8'"):
         TextEncoder.load(plain, pool="mean", dtype="int8")
@@ -401,19 +401,3 @@ def by_hand_t5(encoder: TextEncoder, text: str) -> torch.Tensor:
             .mean(0)
         )
     return mean
-
-
-def test_the_limit_of_a_model_that_counts_from_behind_its_padding(tmp_path: Path) -> None:
-    """RoBERTa has two positions more than it can use; a text of that length would be an IndexError."""
-    from transformers import RobertaConfig, RobertaModel
-
-    words = tiny.tokenizer(longest=10**30)
-    words.save_pretrained(tmp_path)
-    config = RobertaConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=14, pad_token_id=1,
-    )  # fmt: skip
-    RobertaModel(config).save_pretrained(tmp_path)
-    encoder = TextEncoder.load(tmp_path, pool="mean", device="cpu")
-    assert encoder.max_tokens == 12
-    assert np.isfinite(encoder.encode("the cat and the dog " * 9)).all()

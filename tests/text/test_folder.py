@@ -1,13 +1,14 @@
 """What a model folder may declare, and what is refused."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polypool.text import ModelFolderError, TextEncoder
+from polypool.text import ModelFolderError, SentencePooling, TextEncoder
 from polypool.text.folder import TYPES, ModelFolder, find_folder
 from tests.text import tiny
 
@@ -69,7 +70,15 @@ def test_old_and_new_names(transformer: str, pooling: str, normalize: str, folde
 def test_the_names_are_those_of_the_installed_release() -> None:
     from sentence_transformers.sentence_transformer import modules
 
-    for kind in ("Transformer", "Pooling", "Dense", "LayerNorm", "Normalize"):
+    for kind in (
+        "Transformer",
+        "WeightedLayerPooling",
+        "Pooling",
+        "Dense",
+        "LayerNorm",
+        "Normalize",
+        "Dropout",
+    ):
         cls = getattr(modules, kind)
         assert TYPES[f"{cls.__module__}.{cls.__qualname__}"] == kind
 
@@ -123,12 +132,16 @@ def test_files_may_be_links(folder: Path, tmp_path: Path) -> None:
         [("1_Pooling", "Pooling"), ("", "Transformer")],
         [("", "Transformer"), ("2_Normalize", "Normalize"), ("1_Pooling", "Pooling")],
         [("", "Transformer"), ("1_Pooling", "Pooling"), ("1_Pooling", "Pooling")],
+        [("", "Transformer"), ("1_Pooling", "Pooling"), ("1_Pooling", "WeightedLayerPooling")],
+        [("", "Transformer"), ("1_Pooling", "WeightedLayerPooling")],
     ],
 )
 def test_orders_that_make_no_encoder(modules: list[tuple[str, str]], folder: Path) -> None:
     declare(folder, *[(path, f"{OLD}.{kind}") for path, kind in modules])
     refused(
-        folder, "must list a Transformer, a Pooling, and after them only Dense, LayerNorm, Normalize; found"
+        folder,
+        "must list a Transformer, a WeightedLayerPooling or none, a Pooling, and after them only Dense, LayerNorm, "
+        "Normalize, Dropout; found",
     )
 
 
@@ -217,6 +230,72 @@ def test_weights_without_the_pooler_are_whole(folder: Path) -> None:
     assert expected.shape == (tiny.HIDDEN,)
 
 
+def test_weights_of_more_layers_than_the_model(folder: Path) -> None:
+    """Half of the model would be left out in silence."""
+    change(folder / "config.json", num_hidden_layers=1)
+    refused(
+        folder,
+        r"has 16 tensors in its weights that the model of its config\.json has no place for, "
+        r"encoder\.layer\.1\..* first",
+    )
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_heads_and_poolers_may_be_left_out(prefix: str, folder: Path) -> None:
+    """What a task adds around the model is no part of it, and neither is the pooler."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    expected = TextEncoder.load(folder, device="cpu").encode("a cat")
+    tensors = {prefix + name: tensor for name, tensor in load_file(folder / "model.safetensors").items()} | {
+        name: torch.ones(2)
+        for name in (
+            "cls.predictions.bias",
+            "classifier.weight",
+            f"{prefix}pooler.extra.bias",
+            "lm_head.bias",
+        )
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert (TextEncoder.load(folder, device="cpu").encode("a cat") == expected).all()
+    save_file(
+        tensors | {f"{prefix}encoder.layer.0.adapter.weight": torch.ones(2)},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    refused(folder, r"has 1 tensors in its weights .*encoder\.layer\.0\.adapter\.weight first")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_size": 24},
+            r"the weights in .* do not fit its config\.json: of \d+ tensors that differ, .* is \(.*\) and would have",
+        ),
+        (
+            {"vocab_size": 50},
+            r"of 1 tensors that differ, .*word_embeddings\.weight is \(105, 16\) and would have to be \(50, 16\)",
+        ),
+        ({"hidden_act": "foo"}, r"hidden_act in .*config\.json must be an activation .*; found 'foo'"),
+    ],
+)
+def test_a_config_that_does_not_fit_the_weights(changes: dict[str, Any], message: str, folder: Path) -> None:
+    change(folder / "config.json", **changes)
+    refused(folder, message)
+
+
+def test_a_tokenizer_without_its_vocabulary(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    refused(folder, r"must hold a tokenizer, one of tokenizer\.json.*; there is none")
+
+
+@pytest.mark.parametrize("content", ["{}", "[", "[]", '{"model": {}}'])
+def test_a_broken_tokenizer(content: str, folder: Path) -> None:
+    (folder / "tokenizer.json").write_text(content)
+    refused(folder, r"tokenizer\.json (is no tokenizer|is no JSON|must hold a JSON object)")
+
+
 def test_no_tokenizer(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
@@ -280,15 +359,71 @@ def test_a_dense_of_another_size(folder: Path) -> None:
 def test_a_plain_folder_needs_a_pooling(tmp_path: Path) -> None:
     folder = tiny.plain_folder(tmp_path / "plain")
     with pytest.raises(
-        ValueError, match=r"is a plain transformers folder, .* Pass pool=: 'mean', 'first', 'last'"
+        ValueError, match=r"is a plain transformers folder, .* Pass pool=: 'mean', 'cls' and 'lasttoken'"
     ):
         TextEncoder.load(folder)
     assert TextEncoder.load(folder, pool="max", device="cpu").pooling.config.pool == "max"
 
 
+@pytest.mark.parametrize("pool", [3, ["mean"], b"mean", SentencePooling])
+def test_a_pooling_of_another_type(pool: Any, tmp_path: Path) -> None:
+    for folder in (tmp_path / "no such folder", tiny.plain_folder(tmp_path / "plain")):
+        with pytest.raises(TypeError, match="pool must be a str, a SentencePooling or None; found"):
+            TextEncoder.load(folder, pool=pool, device="cpu")
+
+
+@pytest.mark.parametrize("pool", ["attention", "mean+attention"])
+def test_random_weights_are_said(pool: str, whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="polypool.text"):
+        encoder = TextEncoder.load(whole, pool=pool, device="cpu")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"pool={pool!r} has weights to learn, and they are random: train it before its vectors are used."
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="polypool.text"):
+        TextEncoder.load(whole, pool=encoder.pooling, device="cpu")
+        # Its power is a parameter too, and begins at 3.
+        TextEncoder.load(whole, pool="gem", device="cpu")
+    assert not caplog.records
+
+
+def test_a_part_of_a_model(whole: Path, folder: Path) -> None:
+    for pool in (None, "mean"):
+        refused(
+            whole / "1_Pooling",
+            r"config\.json has no model_type, so that it is no model of transformers; "
+            rf"it is a part of {whole}",
+            pool=pool,
+        )
+    config = json.loads((folder / "config.json").read_text())
+    del config["model_type"]
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder, r"config\.json has no model_type, so that it is no model of transformers\.$")
+
+
+def test_nothing_is_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty path is the working folder, which nobody means."""
+    monkeypatch.chdir(tiny.plain_folder(tmp_path))
+    for name in ("", "  "):
+        with pytest.raises(
+            ModelFolderError, match="folder_or_name must name a folder or a model; found nothing"
+        ):
+            TextEncoder.load(name, pool="mean", device="cpu")
+    assert TextEncoder.load(".", pool="mean", device="cpu").dimension == tiny.HIDDEN
+
+
+@pytest.mark.parametrize(
+    "name", ["/nonexistent", "./x", "../x", "~/no such folder", "no/such/folder", "no such name!"]
+)
+def test_a_path_is_no_name(name: str) -> None:
+    """There is nothing to download by it."""
+    with pytest.raises(ModelFolderError, match=r"is no folder\.$"):
+        find_folder(name)
+
+
 def test_names_are_looked_up_on_this_machine_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    for name in ("somebody/no-such-model", "no/such/folder", "no such name!"):
+    for name in ("somebody/no-such-model", "no-such-model"):
         with pytest.raises(ModelFolderError, match="is no folder, and no model of that name is in the local"):
             find_folder(name)
     with pytest.raises(TypeError, match="folder_or_name must be a str or a Path; found int"):

@@ -57,9 +57,12 @@ def bag(pool: str, side: str = "right", **settings: Any) -> TextEncoder:
     return TextEncoder(Bag(len(words)), words, pooling)
 
 
-@pytest.mark.parametrize("overlap", [0, 1, 5, 12])
-@pytest.mark.parametrize("pool", ["mean", "mean+max+std", "sum", "moments", "logsumexp", "first", "lasttoken",
-                                  "position_weighted", "mean+last", "attention"])  # fmt: skip
+#: Every pooling of tokens, and combinations: of mergeable ones, of others, and of both.
+EVERY = (*pp.names("tokens"), "mean+max+std", "mean+last", "median+attention")
+
+
+@pytest.mark.parametrize("overlap", [0, 5])
+@pytest.mark.parametrize("pool", EVERY)
 def test_pieces_are_pooled_as_the_whole(pool: str, overlap: int) -> None:
     encoder = bag(pool)
     expected = encoder.encode(DOCUMENTS)
@@ -125,6 +128,28 @@ def test_each_token_counts_once(limit: int, overlap: int, frame: Frame, prompt: 
 
 def counted(piece: Piece) -> list[int]:
     return piece.tokens.ids[piece.start : piece.stop]
+
+
+@pytest.mark.parametrize("overlap", [1, 12])
+@pytest.mark.parametrize("pool", ["mean+max", "position_weighted"])
+def test_other_overlaps(pool: str, overlap: int) -> None:
+    test_pieces_are_pooled_as_the_whole(pool, overlap)
+
+
+@pytest.mark.parametrize(
+    ("length", "overlap", "starts"),
+    # 660 tokens in stretches of 254 (256 without [CLS] and [SEP]): 222 new ones each, so three stretches.
+    [
+        (660, 32, (0, 203, 406)),
+        (660, 0, (0, 203, 406)),
+        (762, 0, (0, 254, 508)),
+        (763, 0, (0, 169, 339, 509)),
+    ],
+)
+def test_what_goes_through_the_model_by_hand(length: int, overlap: int, starts: tuple[int, ...]) -> None:
+    text = Encoded([-1, *range(length), -2])
+    found = [piece.tokens.ids for piece in pieces(text, 0, 256, overlap, Frame(1, 1))]
+    assert found == [[-1, *range(start, start + 254), -2] for start in starts]
 
 
 def test_one_piece_more_only_where_it_is_needed() -> None:

@@ -53,8 +53,14 @@ def exported(mode: Any, include_prompt: bool) -> None:
         close(program(features), vectors(pooling, features))
 
 
+#: The plainest, and the one that needs places: the rest takes a second or two each.
+QUICK = ("mean", "weightedmean")
+
+
 @pytest.mark.parametrize("include_prompt", [True, False])
-@pytest.mark.parametrize("mode", SIX)
+@pytest.mark.parametrize(
+    "mode", [mode if mode in QUICK else pytest.param(mode, marks=pytest.mark.slow) for mode in SIX]
+)
 def test_compiled_in_one_graph(mode: str, include_prompt: bool) -> None:
     compiled(mode, include_prompt, backend="eager")
 
@@ -129,6 +135,7 @@ def one_file(model: nn.Module, path: Path, prompt_length: int | None = None, inp
         close(run(path, features), expected)
 
 
+@pytest.mark.slow
 def test_one_onnx_file(tmp_path: Path) -> None:
     one_file(Encoder(SentencePooling(tiny.HIDDEN, "mean")).eval(), tmp_path / "model.onnx")
 
