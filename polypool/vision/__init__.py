@@ -17,9 +17,12 @@ from polypool.vision.strip_pool import StripPool
 
 if TYPE_CHECKING:
     from polypool.vision.global_pool import GlobalPool as GlobalPool
+    from polypool.vision.surgery import insert_se as insert_se
+    from polypool.vision.surgery import sites as sites
+    from polypool.vision.surgery import swap as swap
 
 # Names with the module that holds them, imported on first use.
-_HOMES = {"GlobalPool": "global_pool", "insert_se": "swap", "sites": "sites", "swap": "swap"}
+_HOMES = {"GlobalPool": "global_pool", "insert_se": "surgery", "sites": "surgery", "swap": "surgery"}
 
 __all__ = [
     "RMAC",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ def logits(model: nn.Module, x: Tensor | None = None) -> Tensor:
     return found
 
 
-def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
+def seeded(model: nn.Module, seed: int = 0) -> Any:
     """Random weights and statistics, so that nothing is 0, 1 or symmetric by accident."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
@@ -40,7 +41,7 @@ def seeded(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def resnet() -> nn.Module:
+def resnet() -> Any:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(
@@ -49,7 +50,7 @@ def resnet() -> nn.Module:
     return seeded(ResNetForImageClassification(config))
 
 
-def regnet() -> nn.Module:
+def regnet() -> Any:
     from transformers import RegNetConfig, RegNetForImageClassification
 
     config = RegNetConfig(
@@ -63,7 +64,7 @@ def regnet() -> nn.Module:
     return seeded(RegNetForImageClassification(config))
 
 
-def efficientnet() -> nn.Module:
+def efficientnet() -> Any:
     from transformers import EfficientNetConfig, EfficientNetForImageClassification
 
     config = EfficientNetConfig(
@@ -83,7 +84,7 @@ def efficientnet() -> nn.Module:
     return seeded(EfficientNetForImageClassification(config))
 
 
-def convnext() -> nn.Module:
+def convnext() -> Any:
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
     config = ConvNextConfig(
@@ -92,20 +93,20 @@ def convnext() -> nn.Module:
     return seeded(ConvNextForImageClassification(config))
 
 
-def vit() -> nn.Module:
+def vit() -> Any:
     from transformers import ViTForImageClassification
 
     return seeded(ViTForImageClassification(_vit_config()))
 
 
-def vit_with_pooler() -> nn.Module:
+def vit_with_pooler() -> Any:
     """A ViT whose pooler reads the first token."""
     from transformers import ViTModel
 
     return seeded(ViTModel(_vit_config()))
 
 
-def _vit_config() -> object:
+def _vit_config() -> Any:
     from transformers import ViTConfig
 
     return ViTConfig(
@@ -119,7 +120,7 @@ def _vit_config() -> object:
     )
 
 
-def siglip() -> nn.Module:
+def siglip() -> Any:
     from transformers import SiglipConfig, SiglipForImageClassification
 
     vision = {
@@ -201,11 +202,11 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
-def by_hand() -> nn.Module:
+def by_hand() -> Any:
     return seeded(ResNet())
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[[], Any]] = {
     "by_hand": by_hand,
     "resnet": resnet,
     "regnet": regnet,

@@ -23,6 +23,9 @@ class SignedGeMPool(Pooling):
     Shapes:
         `(num_cells, C)` from values with C channels.
 
+    Gradient:
+        An element that is 0 gets none, as behind a ReLU, and neither does the exponent from it.
+
     Raises:
         ValueError: p is not positive and finite.
 

@@ -86,6 +86,7 @@ class Trace:
     steps: list[Step] = field(default_factory=list)
     calls: dict[int, list[Call]] = field(default_factory=dict)
     output: Any = None
+    _live: list[bool] | None = None
 
     def of(self, module: nn.Module) -> list[Call]:
         """The calls of a module, in order."""
@@ -97,6 +98,8 @@ class Trace:
 
     def live(self) -> list[bool]:
         """For each step whether the model's output depends on it."""
+        if self._live is not None:
+            return self._live
         wanted = {id(tensor) for tensor in self.results()}
         alive = [False] * len(self.steps)
         for number in reversed(range(len(self.steps))):
@@ -104,6 +107,7 @@ class Trace:
             if any(id(tensor) in wanted for tensor in step.outputs):
                 alive[number] = True
                 wanted.update(id(tensor) for tensor in step.inputs)
+        self._live = alive
         return alive
 
 
@@ -164,7 +168,7 @@ def is_one_step(module: nn.Module) -> bool:
     if isinstance(module, Pooling | nn.MultiheadAttention):
         return True
     if type(module).__module__.startswith("polypool.vision."):
-        return True
+        return not getattr(module, "is_open", False)
     return type(module).__module__.startswith("torch.nn.modules.") and not any(
         True for _ in module.children()
     )
