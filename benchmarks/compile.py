@@ -2,8 +2,8 @@
 
     python benchmarks/compile.py
 
-CPU seconds of one process with a new, empty cache, in which every kernel is compiled for float32 and for float64; then of a
-second process that finds them there. Importing numba is counted by itself.
+CPU seconds of one process with a new, empty cache, in which every kernel is compiled for float32 and for float64; then
+of a second process that finds them there. Importing numba is counted by itself.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def kernels() -> Iterator[Callable[[Any], None]]:
     for info in pkgutil.walk_packages(polypool.ops.__path__, "polypool.ops."):
         module = importlib.import_module(info.name)
         for each in vars(module).values():
-            if inspect.isfunction(each) and each.__module__ == info.name:
-                if list(inspect.signature(each).parameters) == ["pointer"]:
-                    yield each
+            own = inspect.isfunction(each) and each.__module__ == info.name
+            if own and list(inspect.signature(each).parameters) == ["pointer"]:
+                yield each
 
 
 def measure() -> dict[str, float]:

@@ -103,7 +103,7 @@ def _settled() -> tuple[str, str | None]:
         return kind, "numba is not installed; pip install polypool[fast]"
     if torch.compiler.is_exporting():
         return kind, "exported programs are plain torch"
-    if torch.jit.is_tracing():
+    if torch._C._get_tracing_state() is not None:
         return kind, "traced programs are plain torch"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return kind, "torch.func transforms need plain torch"

@@ -82,7 +82,12 @@ def identical(actual: Tensor, expected: Tensor, where: str) -> None:
         raise CheckFailure(f"{where}: {found} instead of {wanted}")
     different = ~((actual == expected) | (actual.isnan() & expected.isnan()))
     if bool(different.any()):
-        gap = (actual.detach().double() - expected.detach().double()).abs().nan_to_num(nan=torch.inf, posinf=torch.inf).amax()
+        gap = (
+            (actual.detach().double() - expected.detach().double())
+            .abs()
+            .nan_to_num(nan=torch.inf, posinf=torch.inf)
+            .amax()
+        )
         count = int(different.sum())
         raise CheckFailure(
             f"{where}: {count} of {different.numel()} numbers differ, by up to {float(gap):.2g}"

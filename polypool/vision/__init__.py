@@ -39,7 +39,10 @@ __all__ = [
     "StripPool",
     "bounding_boxes",
     "differences",
+    "insert_se",
     "rmac_regions",
+    "sites",
+    "swap",
 ]
 
 
