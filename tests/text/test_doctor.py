@@ -353,7 +353,10 @@ def test_readings_are_words() -> None:
 # The command.
 
 
-def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # so that no cell is wrapped
     assert main(["doctor", str(folder)]) == 0
     shown = capsys.readouterr().out
     for said in ("1_Pooling/config.json, booleans", "text-embeddings-inference", "agrees with itself"):
