@@ -8,7 +8,19 @@ import pytest
 import polypool as pp
 from polypool.cli import main
 
-COMMANDS = ("card", "check", "demo", "explain", "lesson", "list")
+COMMANDS = (
+    "bench",
+    "card",
+    "check",
+    "demo",
+    "doctor",
+    "embed",
+    "explain",
+    "lesson",
+    "list",
+    "sites",
+    "verify",
+)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,145 @@
+"""Texts in a column of a Parquet file, page by page: row groups may be larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from polypool.corpus.adapter import Mark, Row, Source, Unreadable
+from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.inputs import MAX_ROW, open_binary
+from polypool.corpus.lines import TOO_LONG
+
+_CHUNK = 1 << 20
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Parquet(Source):
+    """A row with a text.
+
+    Attributes:
+        name: The path or URL.
+        text_column: The column of the texts, of strings.
+        id_column: The column of the ids, strings or integers; None where the number of the row is its id.
+        id_type: `"int64"` where the ids are integers or the rows' numbers, else `"string"`.
+    """
+
+    name: str
+    text_column: str
+    id_column: str | None = None
+    id_type: str = "int64"
+
+    @classmethod
+    def find(cls, name: str, text_column: str, id_column: str | None) -> Parquet:
+        """Looks at the columns.
+
+        Raises:
+            CorpusError: It is no Parquet, or has no such columns of these types.
+        """
+        with _opened(name) as file:
+            schema = file.schema_arrow
+            for column in filter(None, (text_column, id_column)):
+                if schema.names.count(column) != 1:
+                    raise CorpusError(
+                        f"{name} has no column {column!r}; it has {', '.join(schema.names[:20])}."
+                    )
+            _require(name, text_column, schema.field(text_column).type, integers=False)
+            if id_column is None:
+                return cls(name, text_column)
+            whole = _require(name, id_column, schema.field(id_column).type, integers=True)
+            return cls(name, text_column, id_column, "int64" if whole else "string")
+
+    def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
+        with _opened(self.name) as file:
+            rows = file.metadata.num_rows
+        with open_binary(self.name) as raw:
+            while chunk := raw.read(_CHUNK):
+                update(chunk)
+        yield from range(rows)
+
+    def read(self, mark: Mark, count: int) -> Iterator[Row | Unreadable]:
+        with _opened(self.name) as file:
+            begin, end = 0, mark + count
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                first, last = max(mark, begin), min(end, begin + rows)
+                if first < last:
+                    yield from self._group(file, group, begin, first, last)
+                begin += rows
+
+    def _group(self, file: Any, group: int, begin: int, first: int, last: int) -> Iterator[Row | Unreadable]:
+        """The rows from `first` to `last` of the file, in a row group that begins at row `begin`."""
+        import pyarrow as pa
+
+        columns = [self.text_column] + ([] if self.id_column is None else [self.id_column])
+        at = begin
+        try:
+            for batch in file.iter_batches(_BATCH, row_groups=[group], columns=columns, use_threads=False):
+                for place in range(max(first - at, 0), min(last - at, len(batch))):
+                    yield self._row(batch, place, at + place)
+                at += len(batch)
+                if at >= last:
+                    return
+        except (pa.ArrowException, OSError) as error:
+            reason = f"row group {group} cannot be read here: {first_line(error)}"
+            for row in range(max(first, at), last):
+                yield Unreadable(f"row {row}", reason)
+
+    def _row(self, batch: Any, place: int, number: int) -> Row | Unreadable:
+        position = f"row {number}"
+        own = None
+        try:
+            if self.id_column is not None:
+                own = _value(batch, self.id_column, place)
+            text = _value(batch, self.text_column, place)
+            if len(text) > MAX_ROW:
+                raise ValueError(TOO_LONG)
+            return Row(text, position, len(text), own)
+        except ValueError as error:
+            return Unreadable(position, str(error), own)
+
+
+def _value(batch: Any, column: str, place: int) -> Any:
+    """One value.
+
+    Raises:
+        ValueError: It is null, or no UTF-8.
+    """
+    try:
+        value = batch.column(column)[place].as_py()
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"invalid UTF-8 in column {column!r}: byte {error.start} is 0x{byte:02x}") from None
+    if value is None:
+        raise ValueError(f"column {column!r} is null")
+    return value
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with open_binary(name) as raw:
+        try:
+            # Pages are read as they are needed, and not whole row groups ahead.
+            file = pq.ParquetFile(raw, buffer_size=_CHUNK, pre_buffer=False)
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{name} cannot be read as Parquet: {first_line(error)}.") from error
+        yield file
+
+
+def _require(name: str, column: str, kind: Any, integers: bool) -> bool:
+    """Whether a column holds integers; it must hold strings, or integers where they are allowed."""
+    from pyarrow import types
+
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_string(inner) or types.is_large_string(inner) or types.is_string_view(inner):
+        return False
+    if integers and types.is_integer(inner) and not types.is_uint64(inner):
+        return True
+    wanted = "strings or integers" if integers else "strings"
+    raise CorpusError(f"column {column!r} of {name} must hold {wanted}; found {kind}.")
