@@ -45,6 +45,8 @@ class GraphAdapter(Adapter):
         ValueError: A setting is out of range.
     """
 
+    packages = ("torch-geometric",)
+
     def __init__(
         self,
         model: str | None = None,

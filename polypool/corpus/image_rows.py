@@ -10,10 +10,7 @@ from polypool.corpus.adapter import Mark, Row, Source, Unreadable
 from polypool.corpus.errors import CorpusError, first_line
 from polypool.corpus.inputs import MAX_ROW
 from polypool.corpus.lines import TOO_LONG
-from polypool.corpus.parquets import Parquet
-from polypool.corpus.parquets import _opened as opened
-from polypool.corpus.parquets import _require as require
-from polypool.corpus.parquets import _value as value_of
+from polypool.corpus.parquets import Parquet, opened, require, value_of
 from polypool.corpus.pictures import Preparation
 
 

@@ -58,6 +58,8 @@ class ImageAdapter(Adapter):
         ValueError: There is no model named, or a setting is out of range.
     """
 
+    packages = ("pillow",)
+
     def __init__(
         self,
         model: str | None = None,

@@ -17,9 +17,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
-import torch
-
 from polypool.corpus.adapter import Adapter
+from polypool.corpus.devices import device_of
 from polypool.corpus.engines import ENGINES, run_here, run_local
 from polypool.corpus.engines.child import explain
 from polypool.corpus.errors import CorpusError, StoppedError
@@ -160,7 +159,7 @@ def embed(
     """
     start = perf_counter()
     listed = [str(inputs)] if isinstance(inputs, str | Path) else [str(path) for path in inputs]
-    options = _Options(engine, workers, threads, address, shard_rows, dtype, _device(device))
+    options = _Options(engine, workers, threads, address, shard_rows, dtype, device_of(device))
     if model is not None:
         settings = {**settings, "model": model}
     adapter = make_adapter(kind, settings)
@@ -287,7 +286,7 @@ class _Run:
             "inputs": [path if path == STDIN or is_url(path) else os.path.abspath(path) for path in inputs],
             "input_names": [file.name for file in job.plan.files],
             "model_path": job.settings.get("model"),
-            "versions": [versions()],
+            "versions": [versions(self.adapter.packages)],
         }
         begun = read_json(self.store, IDENTITY)
         if begun is not None:
@@ -399,18 +398,6 @@ def _standard_input(given: BinaryIO | None) -> BinaryIO | None:
     if given is not None:
         return given
     return None if sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
-
-
-def _device(device: str | None) -> str:
-    if device is not None:
-        try:
-            return str(torch.device(device))
-        except RuntimeError as error:
-            raise CorpusError(
-                f"device must be one of torch, such as cpu or cuda; found {device!r}."
-            ) from error
-    found = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if found is None else str(found)
 
 
 def _cores() -> int:

@@ -46,10 +46,10 @@ def read_json(store: Store, name: str) -> dict[str, Any] | None:
     return found
 
 
-def versions() -> dict[str, str]:
-    """What computed the vectors."""
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """What computed the vectors: Python, what every job needs, and the packages of its kind."""
     found = {"python": platform.python_version()}
-    for name in ("polypool", "torch", "transformers", "tokenizers", "numpy", "pyarrow"):
+    for name in ("polypool", "torch", *packages, "numpy", "pyarrow"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -39,21 +39,21 @@ class Parquet(Source):
         Raises:
             CorpusError: It is no Parquet, or has no such columns of these types.
         """
-        with _opened(name) as file:
+        with opened(name) as file:
             schema = file.schema_arrow
             for column in filter(None, (text_column, id_column)):
                 if schema.names.count(column) != 1:
                     raise CorpusError(
                         f"{name} has no column {column!r}; it has {', '.join(schema.names[:20])}."
                     )
-            _require(name, text_column, schema.field(text_column).type, integers=False)
+            require(name, text_column, schema.field(text_column).type, integers=False)
             if id_column is None:
                 return cls(name, text_column)
-            whole = _require(name, id_column, schema.field(id_column).type, integers=True)
+            whole = require(name, id_column, schema.field(id_column).type, integers=True)
             return cls(name, text_column, id_column, "int64" if whole else "string")
 
     def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
-        with _opened(self.name) as file:
+        with opened(self.name) as file:
             rows = file.metadata.num_rows
         with open_binary(self.name) as raw:
             while chunk := raw.read(_CHUNK):
@@ -61,7 +61,7 @@ class Parquet(Source):
         yield from range(rows)
 
     def read(self, mark: Mark, count: int) -> Iterator[Row | Unreadable]:
-        with _opened(self.name) as file:
+        with opened(self.name) as file:
             begin, end = 0, mark + count
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
@@ -93,8 +93,8 @@ class Parquet(Source):
         own = None
         try:
             if self.id_column is not None:
-                own = _value(batch, self.id_column, place)
-            text = _value(batch, self.text_column, place)
+                own = value_of(batch, self.id_column, place)
+            text = value_of(batch, self.text_column, place)
             if len(text) > MAX_ROW:
                 raise ValueError(TOO_LONG)
             return Row(text, position, len(text), own)
@@ -102,7 +102,7 @@ class Parquet(Source):
             return Unreadable(position, str(error), own)
 
 
-def _value(batch: Any, column: str, place: int) -> Any:
+def value_of(batch: Any, column: str, place: int) -> Any:
     """One value.
 
     Raises:
@@ -119,7 +119,12 @@ def _value(batch: Any, column: str, place: int) -> Any:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[Any]:
+def opened(name: str) -> Iterator[Any]:
+    """A Parquet file, open inside the block.
+
+    Raises:
+        CorpusError: It is none.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -132,8 +137,12 @@ def _opened(name: str) -> Iterator[Any]:
         yield file
 
 
-def _require(name: str, column: str, kind: Any, integers: bool) -> bool:
-    """Whether a column holds integers; it must hold strings, or integers where they are allowed."""
+def require(name: str, column: str, kind: Any, integers: bool) -> bool:
+    """Whether a column holds integers; it must hold strings, or integers where they are allowed.
+
+    Raises:
+        CorpusError: It holds something else.
+    """
     from pyarrow import types
 
     inner = kind.value_type if types.is_dictionary(kind) else kind

@@ -16,13 +16,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from polypool.corpus.checking import flaw
 from polypool.corpus.errors import CorpusError, first_line
-from polypool.corpus.manifest import COUNTS, FILE, FORMAT, IDENTITY, read_json
+from polypool.corpus.manifest import FILE, FORMAT, IDENTITY, read_json
 from polypool.corpus.shards import DTYPES, read_columns
 from polypool.corpus.stores import Store, open_store
-
-_KEYS = ("kind", "settings", "fingerprint", "input", "inputs", "vectors", "compute", "counts", "shards")
-_RECORD_KEYS = ("shard", "file", "rows", "bytes", "sha256", "vectors_at", *COUNTS)
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,12 @@ class EmbeddingShard:
 
         try:
             with self.store.open(self.file) as file:
-                return read_columns(file, [name]).column(name)
-        except (OSError, pa.ArrowException) as error:
+                found = read_columns(file, [name]).column(name)
+            found.validate(
+                full=True
+            )  # whether strings are UTF-8, which pyarrow leaves to whoever looks at them
+            return found
+        except (OSError, pa.ArrowException, ValueError) as error:
             raise CorpusError(
                 f"{self.file} cannot be read: {first_line(error)}; run polypool verify."
             ) from error
@@ -271,11 +273,9 @@ def finished(out: str | Path) -> tuple[Store, dict[str, Any]]:
         raise CorpusError(
             f"{FILE} in {store.url} must have format {FORMAT}; found {manifest.get('format')!r}."
         )
-    lacking = [key for key in _KEYS if key not in manifest]
-    lacking += [key for record in manifest.get("shards", ()) for key in _RECORD_KEYS if key not in record]
-    if lacking:
+    wrong = flaw(manifest)
+    if wrong is not None:
         raise CorpusError(
-            f"{FILE} in {store.url} lacks {lacking[0]!r}: it is not as it was written. The same polypool embed writes "
-            "it anew."
+            f"{FILE} in {store.url} {wrong}: it is not as it was written. The same polypool embed writes it anew."
         )
     return store, manifest

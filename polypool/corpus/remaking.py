@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from polypool.corpus.adapter import Unreadable, no_tick
+from polypool.corpus.devices import device_of
 from polypool.corpus.errors import CorpusError
 from polypool.corpus.folder import STDIN, spool_path
 from polypool.corpus.inputs import outside
@@ -47,7 +48,7 @@ class Remaker:
         inputs = [spool_path(store, form) if name == STDIN else name for name in manifest["inputs"]]
         adapter.out = store.url
         sources = [source for source in adapter.sources(inputs) if outside(source.name, store.url)]
-        place = manifest["compute"]["device"] if device is None else device
+        place = device_of(manifest["compute"]["device"] if device is None else device)
         adapter.load(place)
         fingerprint = adapter.fingerprint()
         unlike = differences(manifest["fingerprint"], json.loads(json.dumps(fingerprint)))

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 
 from polypool.corpus.errors import CorpusError, first_line
 
-#: What is no embedding lies in here. Readers of Parquet folders leave out names that begin with an underscore.
+#: What is of no use to readers: those of Parquet folders leave out names that begin with an underscore. They
+#: do not leave out manifest.json, and are to read part-*.parquet.
 JOB = "_job"
 TEMPORARY = f"{JOB}/tmp"
 #: What fsspec calls stores that show an object only when it is complete.

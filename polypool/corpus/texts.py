@@ -53,6 +53,8 @@ class TextAdapter(Adapter):
         ValueError: There is no model named, or a setting is out of range.
     """
 
+    packages = ("transformers", "tokenizers")
+
     def __init__(
         self,
         model: str | Path | None = None,
@@ -122,7 +124,7 @@ class TextAdapter(Adapter):
                 encoder = TextEncoder.load(settings["model"], settings["pool"], settings["precision"], device)
             encoder.prompt(settings["prompt"])
             _require_trained(encoder, settings["pool"])
-        except (ImportError, TypeError, ValueError) as error:
+        except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
             raise CorpusError(f"the model does not load: {first_line(error)}.") from error
         wanted, limit = settings["max_tokens"], encoder.max_tokens
         if wanted is not None:

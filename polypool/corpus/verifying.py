@@ -173,11 +173,19 @@ class _Check:
     def manifest_itself(self) -> None:
         """The manifest must agree with itself."""
         counts, records = self.manifest["counts"], self.manifest["shards"]
+        begin = 0
         for place, record in enumerate(records):
             if record["shard"] != place or record["file"] != file_name(place):
                 self.say(
                     "manifest", f"shard {place} must be {file_name(place)}; found {record['file']}", FILE
                 )
+            if record["first_row"] != begin:
+                self.say(
+                    "manifest",
+                    f"shard {place} must begin with row {begin}; found {record['first_row']}",
+                    FILE,
+                )
+            begin += record["rows"] + record["quarantined"]
         for key in COUNTS:
             if counts[key] != sum(record[key] for record in records):
                 self.say(
@@ -241,12 +249,13 @@ class _Check:
         try:
             with self.store.open(name) as file:
                 table = read_columns(file)
+            table.validate(full=True)  # whether ids are UTF-8, too
+            found = ", ".join(f"{column.name} {column.type}" for column in table.schema)
         except (OSError, pa.ArrowException, ValueError) as error:
             self.say("unreadable", first_line(error), name)
             return None
         wanted = schema(vectors["dimension"], vectors["dtype"], vectors["id"])
         if not table.schema.equals(wanted):
-            found = ", ".join(f"{column.name} {column.type}" for column in table.schema)
             self.say("columns", f"must be {', '.join(wanted.names)} as written; found {found}", name)
             return None
         return table

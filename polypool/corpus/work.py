@@ -7,11 +7,12 @@ The threads of torch are part of the job, because sums of another number of thre
 from __future__ import annotations
 
 import hashlib
+import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -61,6 +62,23 @@ class Job:
     paths: tuple[str, ...]
 
 
+#: A job on its way to another process, as bytes, with the folders in which its modules are found.
+Packed: TypeAlias = tuple[tuple[str, ...], bytes]
+
+
+def packed(job: Job) -> Packed:
+    """A job to be sent; `unpacked` makes one of it again."""
+    return job.paths, pickle.dumps(job)
+
+
+def unpacked(sent: Packed) -> Job:
+    """A job that was sent. Its sources may be of classes that only its own folders hold, so these come first."""
+    paths, content = sent
+    sys.path.extend(path for path in paths if path not in sys.path)
+    job: Job = pickle.loads(content)
+    return job
+
+
 @dataclass(frozen=True)
 class Made:
     """A finished shard.
@@ -88,7 +106,6 @@ class Worker:
     """
 
     def __init__(self, job: Job, adapter: Adapter | None = None) -> None:
-        sys.path.extend(path for path in job.paths if path not in sys.path)
         torch.set_num_threads(job.threads)
         self.job = job
         if adapter is None:

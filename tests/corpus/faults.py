@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from tests.corpus.stub import KIND, Stub
 SLOW = "tests.corpus.faults:Slow"
 ONCE = "tests.corpus.faults:DiesOnce"
 #: Exit codes of a job.
-DONE, REFUSED, STOPPED = 0, 2, 3
+DONE, REFUSED, STOPPED, HUNG = 0, 2, 3, 99
+#: A job that takes longer, in seconds, hangs, and is killed.
+_PATIENCE = 40
 
 
 class Slow(Stub):
@@ -126,7 +129,7 @@ class Jobs:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": root},
             cwd=root,
-            text=True,
+            start_new_session=True,
         )
 
     def run(self, inputs: Path | str, out: Path, **order: Any) -> Ended:
@@ -168,14 +171,27 @@ class Jobs:
         server = self._server
         if server.stdin is None or server.stdout is None:
             raise RuntimeError("the server has no pipes")
-        server.stdin.write(json.dumps(order) + "\n")
-        server.stdin.flush()
-        found: dict[str, Any] = json.loads(server.stdout.readline())
+        try:
+            server.stdin.write(json.dumps(order).encode() + b"\n")
+            server.stdin.flush()
+            # One line for each order: nothing of it waits in the reader.
+            if not select.select([server.stdout], [], [], _PATIENCE + 10)[0]:
+                raise TimeoutError(f"the server of jobs does not answer to {order}")
+            found: dict[str, Any] = json.loads(server.stdout.readline())
+        except BaseException:  # what it still says would be taken for the answer to another order
+            self._kill()
+            raise
         return found
+
+    def _kill(self) -> None:
+        if self._server.poll() is None:
+            os.killpg(self._server.pid, signal.SIGKILL)
 
     def close(self) -> None:
         if self._server.stdin is not None:
-            self._server.stdin.close()
+            with suppress(BrokenPipeError):
+                self._server.stdin.close()
+        self._kill()
         self._server.wait(timeout=30)
         if self._server.stdout is not None:
             self._server.stdout.close()
@@ -193,8 +209,21 @@ def serve() -> None:
                 _job(order)
             running[order["number"]] = child
         else:
-            answer["code"] = os.waitstatus_to_exitcode(os.waitpid(running.pop(order["number"]), 0)[1])
+            answer["code"] = _code_of(running.pop(order["number"]))
         print(json.dumps(answer), flush=True)
+
+
+def _code_of(child: int) -> int:
+    """The exit code of a job, which is killed if it hangs."""
+    end = time.monotonic() + _PATIENCE
+    while time.monotonic() < end:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return HUNG
 
 
 def _be_careless() -> None:

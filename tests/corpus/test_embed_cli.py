@@ -136,6 +136,10 @@ def test_settings_of_any_kind(tmp_path: Path) -> None:
         (["embed", "{texts}", "-o", "out", *STUB, "--set", "dimension"], "--set is written NAME=VALUE"),
         (["embed", "{texts}", "-o", "out", *STUB, "--set", "colour=red"], "has no setting 'colour'"),
         (["embed", "{texts}", "-o", "out", *STUB, "--engine", "spark"], "engine must be one of local, ray"),
+        (
+            ["embed", "{texts}", "-o", "out", *STUB, "--device", "cuda:99"],
+            "device cuda:99 cannot be used here",
+        ),
         (["verify"], "Missing argument"),
         (["verify", "{folder}"], "there is no manifest.json in it"),
         (["verify", "{folder}", "--sample", "-1"], "--sample"),

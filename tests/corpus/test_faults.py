@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ def test_a_full_disk(
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
     try:
-        done = subprocess.run(mount, capture_output=True, text=True)
+        done = subprocess.run(mount, capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
         pytest.skip("there is no mount to make a small disk with")
     if done.returncode:
@@ -229,11 +230,11 @@ def test_a_full_disk(
         full = server.run(texts, disk / "out", id_column="id")
         assert full.code == STOPPED
         assert "No space left on device" in full.said
-        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True, timeout=30)
         assert server.run(texts, disk / "out", id_column="id").code == DONE
         as_if_undisturbed(disk / "out", whole[0])
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True, timeout=30)
 
 
 def test_rows_of_every_bad_kind(tmp_path: Path) -> None:
@@ -313,26 +314,32 @@ def test_damage_is_mended_by_the_same_command(
     as_if_undisturbed(out, whole[0])
 
 
-def command(texts: Path, out: Path, *more: str, kind: str = SLOW) -> subprocess.Popen[str]:
-    """The command line, in a process of its own."""
+@contextmanager
+def command(texts: Path, out: Path, *more: str, kind: str = SLOW) -> Iterator[subprocess.Popen[bytes]]:
+    """The command line, in a process of its own; what it says is in a file, which keeps nobody waiting."""
     words = ["embed", str(texts), "-o", str(out), "--kind", kind, "--id-column", "id", "--shard-rows", "4"]
     root = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from polypool.cli import main; sys.exit(main())",
-            *words,
-            "--device",
-            "cpu",
-            *more,
-        ],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": root},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    start = "import sys; from polypool.cli import main; sys.exit(main())"
+    with _said(out).open("wb") as said:
+        running = subprocess.Popen(
+            [sys.executable, "-c", start, *words, "--device", "cpu", *more],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": root},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait(timeout=30)
+
+
+def _said(out: Path) -> Path:
+    return out.with_name(f"{out.name}.said")
 
 
 def _works(pid: str) -> bool:
@@ -343,7 +350,7 @@ def _works(pid: str) -> bool:
         return False
 
 
-def _wait_for(done: Callable[[], object], seconds: float = 60) -> None:
+def _wait_for(done: Callable[[], object], seconds: float = 40) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "waited too long"
@@ -355,13 +362,9 @@ def test_the_command_with_two_workers_is_killed(
 ) -> None:
     """Its workers end with it, and do not disturb the next run."""
     out = tmp_path / "out"
-    running = command(texts, out, "--workers", "2")
-    try:
+    with command(texts, out, "--workers", "2") as running:
         _wait_for(lambda: (out / "_job" / "shards").is_dir() and any((out / "_job" / "shards").iterdir()))
         workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
-    finally:
-        running.kill()
-        running.communicate()
     assert len(workers) == 2
     again = server.run(texts, out, id_column="id", kind=SLOW)
     assert again.code == DONE, again.said
@@ -369,6 +372,7 @@ def test_the_command_with_two_workers_is_killed(
     _as_by_the_stub(out, whole[0])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(
     texts: Path, whole: tuple[dict[str, bytes], Ended], tmp_path: Path
 ) -> None:
@@ -424,10 +428,16 @@ embed({str(texts)!r}, {str(tmp_path / "out")!r}, kind={SLOW!r}, id_column="id", 
     # The last one keeps Ray on loopback, as the job's own Ray is.
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
     environment = {**os.environ, "PYTHONPATH": root, **quiet}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, timeout=120, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    with (tmp_path / "said").open("wb") as said:
+        running = subprocess.Popen(
+            [sys.executable, "-c", script], env=environment, stdout=said, stderr=said, start_new_session=True
+        )
+    try:
+        code = running.wait(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):  # with what Ray may have left of itself
+            os.killpg(running.pid, signal.SIGKILL)
+    assert code == 0, (tmp_path / "said").read_text()
     _as_by_the_stub(tmp_path / "out", whole[0])
 
 
@@ -455,16 +465,14 @@ def test_the_command_is_killed_at_random_times(
     """From outside, at any time, the imports and the end too: until it gets through."""
     chance, kills = random.Random(1), 0
     while True:
-        running = command(texts, tmp_path / "out", "--workers", str(1 + kills % 2))
-        try:
-            said, _ = running.communicate(timeout=chance.uniform(0.3, 4))
-            assert running.returncode == 1, said
-            break
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.communicate()
+        with command(texts, tmp_path / "out", "--workers", str(1 + kills % 2)) as running:
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(timeout=chance.uniform(0.3, 4))
+            if running.poll() is not None:
+                break
         kills += 1
         assert kills < 60
+    assert running.returncode == 1, _said(tmp_path / "out").read_text()
     assert kills
     _as_by_the_stub(tmp_path / "out", whole[0])
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_vectors_are_the_pooled_nodes(form: str, model: str | None, tmp_path: Pa
     assert done.embedded == len(GRAPHS)
     assert vectors.ids.tolist() == list(range(len(GRAPHS)))
     assert done.tokens == sum(SIZES)
+    assert vectors.manifest["versions"][0]["torch-geometric"] == version("torch-geometric")
     pool = pp.build("mean+max")
     network = None if model is None else load_network(model, "cpu")
     for place, each in enumerate(GRAPHS):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_a_folder_becomes_vectors_of_the_pooled_maps(photos: Path, tmp_path: Pat
     assert done.embedded == 5
     assert done.complete
     assert list(vectors.ids) == ["a.jpg", "b.png", "c.webp", "e.PNG", "more/d.png"]
+    assert vectors.manifest["versions"][0]["pillow"] == version("pillow")
     # By hand, from the file to the vector.
     image = Image.open(photos / "a.jpg").resize((16, 16), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1) / 255
@@ -358,6 +360,7 @@ def test_a_changed_pooling_does_not_continue(photos: Path, tmp_path: Path) -> No
         run(photos, tmp_path / "out", pool="max")
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_bytes(photos: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         run(photos, tmp_path / str(workers), workers=workers, shard_rows=2)
@@ -403,7 +406,7 @@ def test_wrong_settings_are_one_line(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there_is_one_line(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="cannot be put on cuda"):
+    with pytest.raises(CorpusError, match="device cuda cannot be used here"):
         run(photos, tmp_path / "out", device="cuda")
     assert not (tmp_path / "out").exists()
 

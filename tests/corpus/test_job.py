@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
-from collections.abc import Sequence
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +23,11 @@ import torch
 
 from polypool.corpus import CorpusError, StoppedError, embed, open_embeddings
 from polypool.corpus.adapter import Encoded, Tick
+from polypool.corpus.plan import make_plan
 from polypool.corpus.progress import Meter, clock
+from polypool.corpus.stores import LocalStore
+from polypool.corpus.texts import TextAdapter
+from polypool.corpus.work import Job, packed, unpacked
 from polypool.text import TextEncoder
 from tests.corpus.stub import KIND, contents, lines, run
 from tests.support import close
@@ -69,8 +80,69 @@ def test_what_the_manifest_says(corpus: Path, model: Path, tmp_path: Path) -> No
     assert len(manifest["fingerprint"]["tokenizer"]["sha256"]) == 64
     assert manifest["fingerprint"]["pooling"]["pooling_mode"] == "mean"
     assert manifest["versions"][0]["torch"] == torch.__version__
+    assert {"python", "polypool", "numpy", "pyarrow", "transformers", "tokenizers"} <= set(
+        manifest["versions"][0]
+    )
     assert [shard["file"] for shard in manifest["shards"]] == [f"part-{n:06d}.parquet" for n in range(4)]
     assert all(shard["vectors_at"] % 64 == 0 for shard in manifest["shards"])
+
+
+def test_a_device_that_the_model_cannot_go_to(model: Path) -> None:
+    adapter = TextAdapter(model, pool="mean")
+    with pytest.raises(CorpusError, match="the model does not load: "):
+        adapter.load("cuda:99")
+
+
+def test_a_source_of_a_module_that_only_the_job_knows_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where modules are found arrives before what needs them."""
+    (tmp_path / "own_rows.py").write_text("from polypool.corpus.lines import Lines\nclass Own(Lines): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = importlib.import_module("own_rows").Own(str(lines(tmp_path, 3)))
+    plan, store, paths = make_plan([own], 2), LocalStore(tmp_path), (str(tmp_path),)
+    job = Job("text", {}, {}, (own,), plan, store, "float32", "int64", "cpu", 1, paths)
+    sent = packed(job)
+    monkeypatch.undo()
+    monkeypatch.delitem(sys.modules, "own_rows")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ModuleNotFoundError, match="own_rows"):
+        unpacked(((), sent[1]))
+    assert type(unpacked(sent).sources[0]).__module__ == "own_rows"
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_read_its_job_says_so() -> None:
+    """It ends the job and not the listening; when the parent is gone, it goes too, whatever it has been sent."""
+    with _child() as (connection, process):
+        connection.send(((), b"no job"))
+        assert connection.poll(40)
+        kind, why = connection.recv()
+        assert (kind, why.partition(":")[0]) == ("failed", "UnpicklingError")
+        assert process.wait(timeout=10) == 0
+    with _child() as (connection, process):
+        connection.send_bytes(b"nothing that can be unpickled")
+        connection.close()
+        assert process.wait(timeout=40) in (0, 1)
+
+
+@contextmanager
+def _child() -> Iterator[tuple[Connection, subprocess.Popen[bytes]]]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "polypool.corpus.engines.child", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            start_new_session=True,
+        )
+    try:
+        with Connection(ours.detach()) as connection:
+            yield connection, process
+    finally:
+        process.kill()
+        process.wait(timeout=10)
 
 
 def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:

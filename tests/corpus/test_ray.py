@@ -6,7 +6,7 @@ import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -26,28 +26,44 @@ class _Dead(Exception):
     """Stands for Ray's own."""
 
 
-class _Method:
-    def __init__(self, worker: _Actor) -> None:
-        self._worker = worker
+#: What an actor is asked for: which actor, which of its methods, and with what.
+Asked: TypeAlias = "tuple[_Actor, str, tuple[int, ...]]"
 
-    def remote(self, number: int) -> tuple[_Actor, int]:
-        return self._worker, number
+
+class _Method:
+    def __init__(self, worker: _Actor, name: str) -> None:
+        self._worker, self._name = worker, name
+
+    def remote(self, *arguments: int) -> Asked:
+        return self._worker, self._name, arguments
 
 
 class _Actor:
-    """A worker of the pretended Ray; it dies at the shards that are listed, each time they are listed."""
+    """A worker of the pretended Ray.
+
+    It dies at the shards that are listed, each time they are listed; at its start where -1 is. It is there only while
+    there is room for it.
+    """
 
     dies: list[int]
+    room: int
+    alive: list[_Actor]
 
     def __init__(self, job: Any) -> None:
         self._worker = engine.ShardWorker(job)
-        self.make = _Method(self)
+        self.ready, self.make = _Method(self, "ready"), _Method(self, "make")
+        self.alive.append(self)
 
-    def run(self, number: int) -> Any:
+    @property
+    def placed(self) -> bool:
+        return self in self.alive[: self.room]
+
+    def run(self, name: str, *arguments: int) -> Any:
+        number = arguments[0] if arguments else -1
         if number in self.dies:
             self.dies.remove(number)
             raise _Dead("the worker died")
-        return self._worker.make(number)
+        return getattr(self._worker, name)(*arguments)
 
 
 class _Remote:
@@ -67,11 +83,17 @@ class PretendedRay:
     def put(self, content: Any) -> Any:
         return content
 
-    def wait(self, tasks: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
-        return tasks[:num_returns], tasks[num_returns:]
+    def wait(self, tasks: list[Asked], num_returns: int) -> tuple[list[Asked], list[Asked]]:
+        done = [task for task in tasks if task[0].placed][:num_returns]
+        assert done, "Ray would wait for ever"
+        return done, [task for task in tasks if task not in done]
 
-    def get(self, task: tuple[_Actor, int]) -> Any:
-        return task[0].run(task[1])
+    def get(self, task: Asked) -> Any:
+        actor, name, arguments = task
+        return actor.run(name, *arguments)
+
+    def kill(self, actor: _Actor) -> None:
+        _Actor.alive.remove(actor)
 
     def is_initialized(self) -> bool:
         return True
@@ -80,11 +102,11 @@ class PretendedRay:
 @pytest.fixture
 def dies(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setitem(sys.modules, "ray", PretendedRay())
-    _Actor.dies = []
+    _Actor.dies, _Actor.room, _Actor.alive = [], 10, []
     return _Actor.dies
 
 
-@pytest.mark.parametrize("deaths", [[], [0], [2, 2], [0, 1, 2, 3]])
+@pytest.mark.parametrize("deaths", [[], [0], [2, 2], [0, 1, 2, 3], [-1, 3, -1]])
 def test_a_worker_that_dies_is_replaced(deaths: list[int], dies: list[int], tmp_path: Path) -> None:
     run(lines(tmp_path, 14), tmp_path / "here")
     dies += deaths
@@ -97,6 +119,22 @@ def test_a_shard_that_always_kills_its_worker_ends_the_job(dies: list[int], tmp_
     dies += [1] * ATTEMPTS
     with pytest.raises(StoppedError, match="shard 1 ended 3 workers of Ray, the last with the worker died"):
         run(lines(tmp_path, 14), tmp_path / "out", engine="ray", workers=2)
+
+
+def test_workers_that_cannot_start_end_the_job(dies: list[int], tmp_path: Path) -> None:
+    dies += [-1] * ATTEMPTS
+    with pytest.raises(StoppedError, match="the start ended 3 workers of Ray, the last with the worker died"):
+        run(lines(tmp_path, 14), tmp_path / "out", engine="ray", workers=2)
+    assert not _Actor.alive
+
+
+@pytest.mark.parametrize("deaths", [[], [1, 2]])
+def test_workers_without_room_get_no_shards(deaths: list[int], dies: list[int], tmp_path: Path) -> None:
+    """There is room for one of four; none is left when the job is done."""
+    _Actor.room = 1
+    dies += deaths
+    assert run(lines(tmp_path, 14), tmp_path / "out", engine="ray", workers=4).made == 4
+    assert not _Actor.alive
 
 
 def test_a_shard_that_fails_ends_the_job(

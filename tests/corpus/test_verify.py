@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from polypool.corpus import CorpusError, embed, verify
+from polypool.corpus import CorpusError, embed, open_embeddings, verify
 from polypool.corpus import duplicates as duplicates_module
 from polypool.corpus.duplicates import Duplicates
 from polypool.corpus.verifying import Problem, alike
@@ -171,6 +171,65 @@ def test_damage_is_named(
 ) -> None:
     damage(out)
     assert kinds(verify(out, sample=0).problems) == expected
+
+
+def as_text(key: str) -> Callable[[dict[str, Any]], None]:
+    """A number of the second shard has become a string."""
+    return lambda manifest: manifest["shards"][1].update({key: str(manifest["shards"][1][key])})
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (as_text("rows"), r"must have an integer of at least 0 as 'shards\[1\]\.rows', and has '3'"),
+        (as_text("vectors_at"), r"an integer of at least 0, or null as 'shards\[1\]\.vectors_at'"),
+        (as_text("first_row"), r"as 'shards\[1\]\.first_row'"),
+        (lambda manifest: manifest["shards"][1].update(rows=-3), "and has -3"),
+        (lambda manifest: manifest["shards"][1].update(rows=True), "and has True"),
+        (lambda manifest: manifest["shards"][1].pop("sha256"), r"lacks 'shards\[1\]\.sha256'"),
+        (lambda manifest: manifest.update(shards={}), "must have a list as 'shards'"),
+        (lambda manifest: manifest.update(input=None), "must have an object as 'input', and has None"),
+        (lambda manifest: manifest["input"].update(shard_rows=0), "an integer of at least 1 as"),
+        (lambda manifest: manifest["vectors"].update(dtype="int8"), "one of float16, float32 as"),
+        (lambda manifest: manifest["counts"].update(tokens="27"), "as 'counts.tokens', and has '27'"),
+    ],
+)
+def test_a_manifest_that_has_another_form(
+    edit: Callable[[dict[str, Any]], None], said: str, out: Path
+) -> None:
+    change(out, edit)
+    for look in (verify, open_embeddings):
+        with pytest.raises(CorpusError, match=said) as error:
+            look(out)
+        assert "\n" not in str(error.value)
+
+
+def test_a_first_row_that_is_another(out: Path) -> None:
+    change(out, lambda manifest: manifest["shards"][1].update(first_row=3))
+    assert [str(problem) for problem in verify(out, sample=0).problems] == [
+        "manifest.json: manifest: shard 1 must begin with row 4; found 3"
+    ]
+
+
+def test_ids_that_are_no_text(tmp_path: Path) -> None:
+    """pyarrow reads them, and fails where they are looked at."""
+    source = tmp_path / "t.csv"
+    source.write_text("key,text\none,a\ntwo,b\n")
+    run(source, tmp_path / "out", id_column="key")
+    path = shard(tmp_path / "out", 0)
+    path.write_bytes(path.read_bytes().replace(b"two", b"t\xffo"))
+    assert kinds(verify(tmp_path / "out").problems) == {
+        ("checksum", FIRST, None),
+        ("unreadable", FIRST, None),
+    }
+    with pytest.raises(CorpusError, match=r"part-000000.parquet cannot be read: .*; run polypool verify"):
+        _ = open_embeddings(tmp_path / "out").ids
+
+
+def test_a_device_that_is_not_there(out: Path) -> None:
+    found = verify(out, device="cuda:99")
+    assert found.ok
+    assert "no row was encoded again: device cuda:99 cannot be used here: " in found.not_checked[0]
 
 
 def test_files_that_were_exchanged(out: Path) -> None:

@@ -8,12 +8,12 @@ must not write beside the next job.
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 
 from polypool.corpus.errors import CorpusError, StoppedError, first_line
 
@@ -21,20 +21,20 @@ from polypool.corpus.errors import CorpusError, StoppedError, first_line
 def main(handle: int) -> None:
     """Works until the parent is gone."""
     connection = Connection(handle)
-    orders: SimpleQueue[Any] = SimpleQueue()
+    orders: SimpleQueue[bytes] = SimpleQueue()
     Thread(target=_listen, args=(connection, orders), daemon=True).start()
     try:
-        from polypool.corpus.work import Worker
+        from polypool.corpus.work import Worker, unpacked
 
-        worker = Worker(orders.get())
+        worker = Worker(unpacked(pickle.loads(orders.get())))
         connection.send(("ready",))
         while True:
-            number = orders.get()
+            number = pickle.loads(orders.get())
             made = worker.make(number, partial(_tick, connection, number))
             connection.send(("made", made))
     except (BrokenPipeError, ConnectionResetError):
         return
-    except Exception as error:  # noqa: BLE001 - told to the parent, which ends the job with it
+    except BaseException as error:  # noqa: BLE001 - told to the parent, which ends the job with it
         connection.send(("failed", explain(error)))
 
 
@@ -42,10 +42,11 @@ def _tick(connection: Connection, shard: int, rows: int, tokens: int) -> None:
     connection.send(("tick", shard, rows, tokens))
 
 
-def _listen(connection: Connection, orders: SimpleQueue[Any]) -> None:
+def _listen(connection: Connection, orders: SimpleQueue[bytes]) -> None:
+    """Hands bytes over and looks at none of them: whatever they hold, the end of the parent is noticed here."""
     while True:
         try:
-            orders.put(connection.recv())
+            orders.put(connection.recv_bytes())
         except (EOFError, OSError):
             os._exit(1)
 

@@ -22,7 +22,7 @@ import torch
 
 from polypool.corpus.adapter import Adapter
 from polypool.corpus.errors import StoppedError
-from polypool.corpus.work import Job, Made, Worker
+from polypool.corpus.work import Job, Made, Packed, Worker, packed
 
 #: Called with a shard and so many more of its rows and tokens.
 ShardTick = Callable[[int, int, int], None]
@@ -60,12 +60,12 @@ def run_local(job: Job, todo: Sequence[int], workers: int, tick: ShardTick) -> G
     Raises:
         StoppedError: A shard failed, or whoever made it died, `ATTEMPTS` times.
     """
-    waiting = deque(todo)
+    sent, waiting = packed(job), deque(todo)
     tried = dict.fromkeys(todo, 0)
     children: dict[Any, _Child] = {}
     try:
         for _ in range(min(workers, len(todo))):
-            _start(job, children)
+            _start(sent, children)
         while waiting or any(child.shard is not None for child in children.values()):
             for child in children.values():
                 if child.shard is None and child.ready and waiting:
@@ -77,7 +77,7 @@ def run_local(job: Job, todo: Sequence[int], workers: int, tick: ShardTick) -> G
                 except (EOFError, ConnectionResetError):
                     del children[ready]
                     _again(child, waiting, tried)
-                    _start(job, children)
+                    _start(sent, children)
                     continue
                 if kind == "tick":
                     tick(*content)
@@ -93,7 +93,7 @@ def run_local(job: Job, todo: Sequence[int], workers: int, tick: ShardTick) -> G
             child.end()
 
 
-def _start(job: Job, children: dict[Any, _Child]) -> None:
+def _start(job: Packed, children: dict[Any, _Child]) -> None:
     child = _Child(job)
     children[child.connection] = child
 
@@ -116,7 +116,7 @@ def _again(child: _Child, waiting: deque[int], tried: dict[int, int]) -> None:
 class _Child:
     """A process that makes shards."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Packed) -> None:
         ours, theirs = socket.socketpair()
         root = str(Path(__file__).parents[3])
         environment = {
@@ -145,7 +145,7 @@ class _Child:
         self._send(shard)
 
     def _send(self, content: object) -> None:
-        with suppress(BrokenPipeError):  # it has died; the next read says so
+        with suppress(ConnectionError):  # it has died; the next read says so
             self.connection.send(content)
 
     def end(self) -> int:

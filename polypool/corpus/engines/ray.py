@@ -11,13 +11,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from polypool.corpus.engines.child import explain
 from polypool.corpus.engines.local import ATTEMPTS
 from polypool.corpus.errors import CorpusError, StoppedError, first_line
-from polypool.corpus.work import Job, Made, Worker
+from polypool.corpus.work import Job, Made, Packed, Worker, packed, unpacked
 
 #: The object store of the embedded Ray holds a job and counts; this is the least that it takes.
 _OBJECT_STORE = 100 << 20
@@ -26,16 +26,25 @@ _SECONDS = 10.0
 
 
 class ShardWorker:
-    """What an actor does."""
+    """What an actor does. An exception would lose its line in Ray's own, so that each answer says what it is."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Packed) -> None:
         self._job = job
         self._worker: Worker | None = None
 
-    def make(self, number: int) -> tuple[str, Made | str]:
-        """A shard, or why there is none: an exception would lose its line in Ray's own."""
+    def ready(self) -> tuple[str, str]:
+        """Loads the model."""
         try:
-            self._worker = self._worker or Worker(self._job)
+            self._worker = Worker(unpacked(self._job))
+        except Exception as error:  # noqa: BLE001 - the job ends with it
+            return "failed", explain(error)
+        return "ready", ""
+
+    def make(self, number: int) -> tuple[str, Made | str]:
+        """A shard, or why there is none."""
+        if self._worker is None:
+            return "failed", "a worker of Ray was not made ready."
+        try:
             return "made", self._worker.make(number)
         except Exception as error:  # noqa: BLE001 - the job ends with it
             return "failed", explain(error)
@@ -63,33 +72,79 @@ def run_ray(
     with _cluster(ray, job, workers, address):
         if workers is None:
             workers = _room(ray, job)
+        yield from _Actors(ray, job, min(workers, len(todo)), todo).shards()
+
+
+class _Actors:
+    """The workers of one job, and what each of them does.
+
+    A shard goes to an actor that has said that it is there: for more of them than the cluster has room for, Ray waits,
+    for ever if those that work hold what the others need.
+    """
+
+    def __init__(self, ray: Any, job: Job, workers: int, todo: Sequence[int]) -> None:
+        self._ray = ray
         needs = {"num_cpus": job.threads, "num_gpus": 0 if job.device == "cpu" else 1}
-        actor = ray.remote(**needs)(ShardWorker)
-        shared = ray.put(job)
-        waiting, tried = deque(todo), dict.fromkeys(todo, 0)
-        idle = [actor.remote(shared) for _ in range(min(workers, len(todo)))]
-        running: dict[Any, tuple[Any, int]] = {}
-        while waiting or running:
-            while waiting and idle:
-                worker, number = idle.pop(), waiting.popleft()
-                running[worker.make.remote(number)] = (worker, number)
-            done, _ = ray.wait(list(running), num_returns=1)
-            worker, number = running.pop(done[0])
-            try:
-                kind, content = ray.get(done[0])
-            except ray.exceptions.RayError as error:
-                tried[number] += 1
-                if tried[number] >= ATTEMPTS:
-                    raise StoppedError(
-                        f"shard {number} ended {ATTEMPTS} workers of Ray, the last with {first_line(error)}."
-                    ) from error
-                waiting.appendleft(number)
-                idle.append(actor.remote(shared))
-                continue
-            if kind == "failed":
-                raise StoppedError(content)
-            idle.append(worker)
-            yield content
+        self._kind = ray.remote(**needs)(ShardWorker)
+        self._job = ray.put(packed(job))
+        self._waiting, self._left = deque(todo), len(todo)
+        self._tried: dict[int | None, int] = {}
+        self._idle: list[Any] = []
+        #: By what Ray calls its result: an actor, and the shard that it makes, or None while it starts.
+        self._running: dict[Any, tuple[Any, int | None]] = {}
+        for _ in range(workers):
+            self._start()
+
+    def shards(self) -> Generator[Made, None, None]:
+        """All of them, as they get done; no actor is left behind."""
+        try:
+            while self._left:
+                while self._waiting and self._idle:
+                    worker, number = self._idle.pop(), self._waiting.popleft()
+                    self._running[worker.make.remote(number)] = (worker, number)
+                made = self._next()
+                if made is not None:
+                    self._left -= 1
+                    yield made
+        finally:
+            for worker in (*self._idle, *(worker for worker, _ in self._running.values())):
+                self._end(worker)
+
+    def _next(self) -> Made | None:
+        """Waits for the next thing that happens: a shard, or an actor that is there, or is gone."""
+        done, _ = self._ray.wait(list(self._running), num_returns=1)
+        worker, number = self._running.pop(done[0])
+        try:
+            kind, content = self._ray.get(done[0])
+        except self._ray.exceptions.RayError as error:
+            self._end(worker)
+            self._again(number, error)
+            return None
+        self._idle.append(worker)
+        if kind == "failed":
+            raise StoppedError(content)
+        made: Made | None = content if kind == "made" else None
+        return made
+
+    def _again(self, number: int | None, error: Exception) -> None:
+        """Another actor for one that died, and its shard given out again."""
+        self._tried[number] = self._tried.get(number, 0) + 1
+        if self._tried[number] >= ATTEMPTS:
+            whose = "the start" if number is None else f"shard {number}"
+            raise StoppedError(
+                f"{whose} ended {ATTEMPTS} workers of Ray, the last with {first_line(error)}."
+            ) from error
+        if number is not None:
+            self._waiting.appendleft(number)
+        self._start()
+
+    def _end(self, worker: Any) -> None:
+        with suppress(self._ray.exceptions.RayError):  # it has ended, or the cluster has
+            self._ray.kill(worker)
+
+    def _start(self) -> None:
+        worker = self._kind.remote(self._job)
+        self._running[worker.ready.remote()] = (worker, None)
 
 
 def _room(ray: Any, job: Job) -> int:
@@ -112,6 +167,7 @@ def _cluster(ray: Any, job: Job, workers: int | None, address: str | None) -> It
         try:
             if address is None:
                 ray.init(
+                    address="local",  # and none that is here already
                     include_dashboard=False,
                     num_cpus=(workers or 1) * job.threads,
                     object_store_memory=_OBJECT_STORE,
