@@ -120,8 +120,8 @@ class Adapter(ABC):
     Attributes:
         window_rows: The most rows that `encode` is given at once; at most a shard.
         window_bytes: The most bytes of rows, by `Row.size`, that `encode` is given at once, but always one row.
-        packages: What else than polypool, torch and numpy makes the vectors, by the names that pip knows. The manifest keeps
-            the versions of those that are installed.
+        packages: What else than polypool, torch and numpy makes the vectors, by the names that pip knows. The manifest
+            keeps the versions of those that are installed.
         id_type: `"string"`, or `"int64"` where ids are integers or row numbers. Known after `sources`.
         out: The output folder, set before `sources` is called. A glob may reach into it; what lies there, but for its
             `_job`, is no input.
