@@ -27,7 +27,6 @@ LOSING = replace(ROW, entries=(*ROW.entries, WINNER, Entry("F.embedding_bag", "w
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The extension, imported as Sphinx imports it."""
-    pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
     for name in ("benchmark_pages", "benchmark_charts", "operator_pages"):
         monkeypatch.delitem(sys.modules, name, raising=False)

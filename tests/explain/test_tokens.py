@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def test_arguments_that_do_not_fit(arguments: dict[str, Any], kind: type[Excepti
 
 
 def test_a_model_of_the_transformers_library() -> None:
-    tf = pytest.importorskip("transformers")
+    tf = import_module("transformers")
     torch.manual_seed(0)
     config = tf.BertConfig(
         vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8

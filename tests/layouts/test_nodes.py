@@ -57,10 +57,6 @@ def test_the_number_of_graphs_is_read_from_the_batch() -> None:
 class TestPyG:
     """`Nodes.from_data` on PyG's own classes."""
 
-    @pytest.fixture(autouse=True)
-    def _pyg(self) -> None:
-        pytest.importorskip("torch_geometric")
-
     def test_a_graph(self) -> None:
         from torch_geometric.data import Data
 

@@ -113,7 +113,8 @@ class Encoder(nn.Module):
 
 def run(path: Path, features: dict[str, Any]) -> Tensor:
     """What onnxruntime makes of the file."""
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     given = {value.name: features[value.name].numpy() for value in session.get_inputs()}
     return torch.from_numpy(session.run(["sentence_embedding"], given)[0])
@@ -121,7 +122,6 @@ def run(path: Path, features: dict[str, Any]) -> Tensor:
 
 def one_file(model: nn.Module, path: Path, prompt_length: int | None = None, inputs: Any = None) -> None:
     """Exports, and compares on batches of other sizes."""
-    pytest.importorskip("onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch and onnxscript, about themselves
         export_onnx(model, path, prompt_length=prompt_length, inputs=inputs)
@@ -191,7 +191,6 @@ def test_padding_is_not_read_in_the_file_either(tmp_path: Path) -> None:
             states = F.embedding(features["input_ids"], self.table)  # type: ignore[arg-type]
             return self.pooling(features | {"token_embeddings": states})
 
-    pytest.importorskip("onnxscript")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         export_onnx(Words(), tmp_path / "model.onnx")
