@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from polypool.corpus.adapter import Mark, Row, Source, Unreadable
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.adapter import Row, Unreadable
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.inputs import MAX_ROW
 from polypool.corpus.lines import TOO_LONG
-from polypool.corpus.parquets import Parquet, opened, require, value_of
+from polypool.corpus.parquets import Columns, id_type_of, opened, present
 from polypool.corpus.pictures import Preparation
 
 
@@ -28,22 +27,17 @@ def image_row(
 
 
 @dataclass(frozen=True)
-class ImageParquet(Source):
+class ImageParquet(Columns):
     """A row has the bytes of an image file, or a struct with such `bytes`, as Hugging Face's data sets have it.
 
     Attributes:
-        name: The path or URL.
-        column: Of the images.
-        id_column: Of the ids; None where the number of the row is its id.
-        id_type: `"int64"` where the ids are integers or the rows' numbers, else `"string"`.
         preparation: Of the images.
     """
 
-    name: str
-    column: str
-    id_column: str | None
-    id_type: str
-    preparation: Preparation
+    # Few at a time: an image is a thousand times larger than a text.
+    batch = 8
+
+    preparation: Preparation = field(kw_only=True)
 
     @classmethod
     def find(cls, name: str, column: str, id_column: str | None, preparation: Preparation) -> ImageParquet:
@@ -54,14 +48,9 @@ class ImageParquet(Source):
         """
         from pyarrow import types
 
-        id_type = "int64"
         with opened(name) as file:
             schema = file.schema_arrow
-            for wanted in filter(None, (column, id_column)):
-                if schema.names.count(wanted) != 1:
-                    raise CorpusError(
-                        f"{name} has no column {wanted!r}; it has {', '.join(schema.names[:20])}."
-                    )
+            present(name, schema, column, id_column)
             kind = schema.field(column).type
             if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
                 kind = kind.field("bytes").type
@@ -70,51 +59,11 @@ class ImageParquet(Source):
                     f"column {column!r} of {name} must hold the bytes of image files, or a struct with `bytes`; "
                     f"found {schema.field(column).type}."
                 )
-            if id_column is not None:
-                whole = require(name, id_column, schema.field(id_column).type, integers=True)
-                id_type = "int64" if whole else "string"
-        return cls(name, column, id_column, id_type, preparation)
+            id_type = id_type_of(name, schema, id_column)
+        return cls(name, column, id_column, id_type, preparation=preparation)
 
-    def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
-        return Parquet(self.name, self.column, self.id_column).scan(update)
-
-    def read(self, mark: Mark, count: int) -> Iterator[Row | Unreadable]:
-        with opened(self.name) as file:
-            begin, end = 0, mark + count
-            for group in range(file.num_row_groups):
-                rows = file.metadata.row_group(group).num_rows
-                first, last = max(mark, begin), min(end, begin + rows)
-                if first < last:
-                    yield from self._group(file, group, begin, first, last)
-                begin += rows
-
-    def _group(self, file: Any, group: int, begin: int, first: int, last: int) -> Iterator[Row | Unreadable]:
-        import pyarrow as pa
-
-        columns = [self.column] + ([] if self.id_column is None else [self.id_column])
-        at = begin
-        try:
-            # Few at a time: an image is a thousand times larger than a text.
-            for batch in file.iter_batches(8, row_groups=[group], columns=columns, use_threads=False):
-                for place in range(max(first - at, 0), min(last - at, len(batch))):
-                    yield self._row(batch, place, at + place)
-                at += len(batch)
-                if at >= last:
-                    return
-        except (pa.ArrowException, OSError) as error:
-            reason = f"row group {group} cannot be read here: {first_line(error)}"
-            for row in range(max(first, at), last):
-                yield Unreadable(f"row {row}", reason)
-
-    def _row(self, batch: Any, place: int, number: int) -> Row | Unreadable:
-        position, own = f"row {number}", None
-        try:
-            if self.id_column is not None:
-                own = value_of(batch, self.id_column, place)
-            found = value_of(batch, self.column, place)
-        except ValueError as error:
-            return Unreadable(position, str(error), own)
-        data = found.get("bytes") if isinstance(found, dict) else found
+    def made(self, value: Any, position: str, own: Any) -> Row | Unreadable:
+        data = value.get("bytes") if isinstance(value, dict) else value
         if data is None:
-            return Unreadable(position, f"column {self.column!r} has no bytes", own)
+            raise ValueError(f"column {self.column!r} has no bytes")
         return image_row(data, self.preparation, position, own)

@@ -1,11 +1,12 @@
-"""Texts in a column of a Parquet file, page by page: row groups may be larger than memory."""
+"""What a column of a Parquet file holds, page by page: row groups may be larger than memory. Texts are the first."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from polypool.corpus.adapter import Mark, Row, Source, Unreadable
 from polypool.corpus.errors import CorpusError, first_line
@@ -13,44 +14,34 @@ from polypool.corpus.inputs import MAX_ROW, open_binary
 from polypool.corpus.lines import TOO_LONG
 
 _CHUNK = 1 << 20
-_BATCH = 256
 
 
 @dataclass(frozen=True)
-class Parquet(Source):
-    """A row with a text.
+class Columns(Source):
+    """A row with a value in one column, and its id in another.
 
     Attributes:
         name: The path or URL.
-        text_column: The column of the texts, of strings.
+        column: The column of the values.
         id_column: The column of the ids, strings or integers; None where the number of the row is its id.
         id_type: `"int64"` where the ids are integers or the rows' numbers, else `"string"`.
     """
 
+    #: How many rows are read together.
+    batch: ClassVar[int]
+
     name: str
-    text_column: str
+    column: str
     id_column: str | None = None
     id_type: str = "int64"
 
-    @classmethod
-    def find(cls, name: str, text_column: str, id_column: str | None) -> Parquet:
-        """Looks at the columns.
+    @abstractmethod
+    def made(self, value: Any, position: str, own: Any) -> Row | Unreadable:
+        """The row of a value.
 
         Raises:
-            CorpusError: It is no Parquet, or has no such columns of these types.
+            ValueError: It cannot be read; why.
         """
-        with opened(name) as file:
-            schema = file.schema_arrow
-            for column in filter(None, (text_column, id_column)):
-                if schema.names.count(column) != 1:
-                    raise CorpusError(
-                        f"{name} has no column {column!r}; it has {', '.join(schema.names[:20])}."
-                    )
-            require(name, text_column, schema.field(text_column).type, integers=False)
-            if id_column is None:
-                return cls(name, text_column)
-            whole = require(name, id_column, schema.field(id_column).type, integers=True)
-            return cls(name, text_column, id_column, "int64" if whole else "string")
 
     def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
         with opened(self.name) as file:
@@ -74,10 +65,12 @@ class Parquet(Source):
         """The rows from `first` to `last` of the file, in a row group that begins at row `begin`."""
         import pyarrow as pa
 
-        columns = [self.text_column] + ([] if self.id_column is None else [self.id_column])
+        columns = [self.column] + ([] if self.id_column is None else [self.id_column])
         at = begin
         try:
-            for batch in file.iter_batches(_BATCH, row_groups=[group], columns=columns, use_threads=False):
+            for batch in file.iter_batches(
+                self.batch, row_groups=[group], columns=columns, use_threads=False
+            ):
                 for place in range(max(first - at, 0), min(last - at, len(batch))):
                     yield self._row(batch, place, at + place)
                 at += len(batch)
@@ -89,17 +82,60 @@ class Parquet(Source):
                 yield Unreadable(f"row {row}", reason)
 
     def _row(self, batch: Any, place: int, number: int) -> Row | Unreadable:
-        position = f"row {number}"
-        own = None
+        position, own = f"row {number}", None
         try:
             if self.id_column is not None:
                 own = value_of(batch, self.id_column, place)
-            text = value_of(batch, self.text_column, place)
-            if len(text) > MAX_ROW:
-                raise ValueError(TOO_LONG)
-            return Row(text, position, len(text), own)
+            return self.made(value_of(batch, self.column, place), position, own)
         except ValueError as error:
             return Unreadable(position, str(error), own)
+
+
+@dataclass(frozen=True)
+class Parquet(Columns):
+    """A row with a text."""
+
+    batch = 256
+
+    @classmethod
+    def find(cls, name: str, text_column: str, id_column: str | None) -> Parquet:
+        """Looks at the columns.
+
+        Raises:
+            CorpusError: It is no Parquet, or has no such columns of these types.
+        """
+        with opened(name) as file:
+            schema = file.schema_arrow
+            present(name, schema, text_column, id_column)
+            require(name, text_column, schema.field(text_column).type, integers=False)
+            return cls(name, text_column, id_column, id_type_of(name, schema, id_column))
+
+    def made(self, value: Any, position: str, own: Any) -> Row | Unreadable:
+        if len(value) > MAX_ROW:
+            raise ValueError(TOO_LONG)
+        return Row(value, position, len(value), own)
+
+
+def present(name: str, schema: Any, *columns: str | None) -> None:
+    """Every column that is named is there, once.
+
+    Raises:
+        CorpusError: One is not.
+    """
+    for column in filter(None, columns):
+        if schema.names.count(column) != 1:
+            raise CorpusError(f"{name} has no column {column!r}; it has {', '.join(schema.names[:20])}.")
+
+
+def id_type_of(name: str, schema: Any, id_column: str | None) -> str:
+    """`"int64"` where ids are integers or the rows' numbers, else `"string"`.
+
+    Raises:
+        CorpusError: They are neither.
+    """
+    if id_column is None:
+        return "int64"
+    return "int64" if require(name, id_column, schema.field(id_column).type, integers=True) else "string"
 
 
 def value_of(batch: Any, column: str, place: int) -> Any:

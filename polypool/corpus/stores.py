@@ -226,7 +226,7 @@ def file_system(url: str) -> tuple[Any, str]:
         CorpusError: fsspec, or what it needs for this scheme, is not installed, or there is no such scheme.
     """
     try:
-        import fsspec  # type: ignore[import-untyped]
+        import fsspec
     except ImportError as error:
         raise CorpusError(f"{url} needs fsspec: pip install polypool[corpus].") from error
     try:
