@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from polypool import _checks
-from polypool.corpus.adapter import Adapter, Encoded, Row, Source, Tick
+from polypool.corpus.adapter import Encoded, Row, Source, Tick
 from polypool.corpus.errors import CorpusError, first_line
 from polypool.corpus.graph_files import find_graphs
-from polypool.corpus.networks import identity, load_network, load_pooling
+from polypool.corpus.networks import load_network
+from polypool.corpus.pooled import PooledNetwork
 from polypool.corpus.stored_graphs import FEATURES, StoredGraph
 from polypool.layouts import Nodes
-from polypool.pooling import Pooling
 
 
-class GraphAdapter(Adapter):
+class GraphAdapter(PooledNetwork):
     """Graphs of files through a graph network, if there is one, whose node states are pooled.
 
     Files are what `torch.save` wrote (a list of dicts of tensors, or of PyG's `Data`), the folder of a PyG
@@ -58,23 +58,16 @@ class GraphAdapter(Adapter):
         if features not in FEATURES:
             raise ValueError(f"features must be one of {', '.join(FEATURES)}; found {features!r}")
         _checks.size(batch_nodes, "batch_nodes", 1)
-        self._settings: dict[str, Any] = {
-            "model": model,
-            "pool": pool or "mean",
-            "features": features,
-            "batch_nodes": batch_nodes,
-            "shapes": None if shapes is None else dict(shapes),
-        }
-        self._network: nn.Module | None = None
+        super().__init__(
+            {
+                "model": model,
+                "pool": pool or "mean",
+                "features": features,
+                "batch_nodes": batch_nodes,
+                "shapes": None if shapes is None else dict(shapes),
+            }
+        )
         self._edges, self._wants = False, frozenset[str]()
-        self._pool: Pooling | None = None
-        self._dimension = 0
-        self._fingerprint: dict[str, Any] = {}
-        self._device = torch.device("cpu")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self._settings)
 
     def sources(self, inputs: Sequence[str]) -> list[Source]:
         found = find_graphs(inputs, self._settings["features"])
@@ -99,37 +92,18 @@ class GraphAdapter(Adapter):
                 states = self._states([example])
         except Exception as error:
             raise CorpusError(f"model {name} cannot read these graphs: {first_line(error)}.") from error
-        channels = states.values.shape[1]
-        self._pool = load_pooling(self._settings["pool"], channels, "nodes", device)
-        self._dimension = self._pool.out_channels(channels)
-        self._fingerprint = {
-            "model": identity(name, self._network),
-            "pooling": {
-                "pool": self._settings["pool"],
-                **identity(self._settings["pool"], self._pool),
-                "channels": channels,
-                "dimension": self._dimension,
-            },
-        }
-
-    @property
-    def dimension(self) -> int:
-        return self._dimension
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self._fingerprint
+        self._fit(states.values.shape[1], "nodes", device)
 
     @torch.inference_mode()
     def encode(self, rows: Sequence[StoredGraph], tick: Tick) -> Encoded:
-        if self._pool is None:
-            raise RuntimeError("the model is not loaded; call load first")
+        pool = self.pooling
         vectors = np.zeros((len(rows), self._dimension), dtype=np.float32)
         tokens = np.array([len(row.x) for row in rows], dtype=np.int64)
         failed = {
             place: reason for place, row in enumerate(rows) if (reason := self._misfit(row)) is not None
         }
         for places in self._batches(rows, failed):
-            pooled = self._pool(self._states([rows[place] for place in places]))
+            pooled = pool(self._states([rows[place] for place in places]))
             vectors[places] = pooled.float().cpu().numpy()
             tick(len(places), int(tokens[places].sum()))
         return Encoded(vectors, tokens, np.zeros(len(rows), dtype=np.bool_), failed)

@@ -12,21 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from polypool import _checks
-from polypool.corpus.adapter import Adapter, Encoded, Source, Tick
+from polypool.corpus.adapter import Encoded, Source, Tick
 from polypool.corpus.errors import CorpusError, first_line
 from polypool.corpus.image_files import find_images
 from polypool.corpus.image_rows import ImageParquet
-from polypool.corpus.networks import identity, load_network, load_pooling
+from polypool.corpus.networks import load_network
 from polypool.corpus.pictures import Picture, Preparation
+from polypool.corpus.pooled import PooledNetwork
 from polypool.layouts import Grid
-from polypool.pooling import Pooling
 
 #: Of the pixels of ImageNet, by channel.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-class ImageAdapter(Adapter):
+class ImageAdapter(PooledNetwork):
     """Images of folders, files and Parquet through a network whose feature maps are pooled.
 
     An image is decoded and resized (see `Preparation`), its numbers are divided by 255 and normalised, and the network
@@ -86,29 +86,22 @@ class ImageAdapter(Adapter):
         self._std = _numbers("std", std, STD, channels)
         if min(self._std) <= 0:
             raise ValueError(f"std must be above 0; found {min(self._std)}")
-        self._settings: dict[str, Any] = {
-            "model": model,
-            "pool": pool or "mean",
-            "size": size,
-            "fit": fit,
-            "resize": resize,
-            "interpolation": interpolation,
-            "mode": mode,
-            "mean": self._mean,
-            "std": self._std,
-            "batch": batch,
-            "image_column": image_column,
-            "id_column": id_column,
-        }
-        self._network: nn.Module | None = None
-        self._pool: Pooling | None = None
-        self._dimension = 0
-        self._fingerprint: dict[str, Any] = {}
-        self._device = torch.device("cpu")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return dict(self._settings)
+        super().__init__(
+            {
+                "model": model,
+                "pool": pool or "mean",
+                "size": size,
+                "fit": fit,
+                "resize": resize,
+                "interpolation": interpolation,
+                "mode": mode,
+                "mean": self._mean,
+                "std": self._std,
+                "batch": batch,
+                "image_column": image_column,
+                "id_column": id_column,
+            }
+        )
 
     def sources(self, inputs: Sequence[str]) -> list[Source]:
         settings = self._settings
@@ -133,25 +126,7 @@ class ImageAdapter(Adapter):
             raise CorpusError(
                 f"model {name} cannot read images {tuple(blank.shape)}: {first_line(error)}."
             ) from error
-        channels = features.shape[1]
-        self._pool = load_pooling(self._settings["pool"], channels, "grid", device)
-        self._dimension = self._pool.out_channels(channels)
-        self._fingerprint = {
-            "model": identity(name, self._network),
-            "pooling": {
-                "pool": self._settings["pool"],
-                **identity(self._settings["pool"], self._pool),
-                "channels": channels,
-                "dimension": self._dimension,
-            },
-        }
-
-    @property
-    def dimension(self) -> int:
-        return self._dimension
-
-    def fingerprint(self) -> dict[str, Any]:
-        return self._fingerprint
+        self._fit(features.shape[1], "grid", device)
 
     def encode(self, rows: Sequence[Picture], tick: Tick) -> Encoded:
         vectors = np.empty((len(rows), self._dimension), dtype=np.float32)
@@ -177,9 +152,7 @@ class ImageAdapter(Adapter):
     @torch.inference_mode()
     def _encoded(self, pictures: Sequence[Picture]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The vectors of pictures of one size after padding, and the positions that each was pooled from."""
-        if self._pool is None:
-            raise RuntimeError("the model is not loaded; call load first")
-        padded = self._preparation.fit == "pad"
+        pool, padded = self.pooling, self._preparation.fit == "pad"
         images = [self._normalised(picture) for picture in pictures]
         if padded:
             images = [_at_the_corner(image, self._preparation.size) for image in images]
@@ -189,7 +162,7 @@ class ImageAdapter(Adapter):
             sizes = [picture.pixels.shape[:2] for picture in pictures]
             mask = _real(sizes, self._preparation.size, features)
         grid = Grid(features, mask)
-        return self._pool(grid).float().cpu().numpy(), grid.counts.cpu().numpy()
+        return pool(grid).float().cpu().numpy(), grid.counts.cpu().numpy()
 
     def _normalised(self, picture: Picture) -> Tensor:
         pixels = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1).to(torch.float32) / 255
