@@ -670,3 +670,18 @@ def test_ties_give_the_gradient_to_the_first() -> None:
     (own,) = torch.autograd.grad(theirs.MaxAggregation()(x, index).sum(), x)
     assert ours.tolist() == [[1.0], [0.0]]
     assert own.tolist() == [[0.5], [0.5]]
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max"])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_float64_gives_the_very_numbers(name: str, ordered: bool) -> None:
+    """A network trained in float64 with PyG's readout goes on as it was, whatever the sizes of its graphs."""
+    x, index = normal(3000, 37).double(), integers(6, 3000)
+    index = index.sort().values if ordered else index
+    both = [x.clone().requires_grad_() for _ in range(2)]
+    wanted, found = EQUAL[name]()(both[0], index), aggregation(name)(both[1], index)
+    identical(found, wanted, name)
+    way = torch.randn_like(wanted)
+    wanted.backward(way)
+    found.backward(way)
+    identical(both[1].grad, both[0].grad, f"{name}, gradient")

@@ -36,7 +36,9 @@ def mass_of(like: Any, job: Any, at: Any, members: Any) -> Any:
 def coefficients(like: Any, mask: Any, level: Any, job: Any, off: Any, mass: Any) -> Any:
     """a, b, c and e of a cell, for the channels of one vector."""
     part = full(like, 1.0 / mass)
-    a = wanted(like, mask, job[G_SUM], off) + wanted(like, mask, job[G_MEAN], off) * part
+    g_mean = wanted(like, mask, job[G_MEAN], off)
+    # What torch divides is divided here too, so that its numbers are these; of float32 the last bit is not worth it.
+    a = wanted(like, mask, job[G_SUM], off) + (g_mean / full(like, mass) if size(like) == 8 else g_mean * part)
     b, c, e = full(like, 0.0), full(like, 0.0), full(like, 0.0)
     if level >= LINEAR:
         b = wanted(like, mask, job[G_M2], off) * part * full(like, 2.0)
