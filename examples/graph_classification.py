@@ -76,12 +76,21 @@ def main(
     console = Console()
     if not console.is_terminal:
         console = Console(width=165)
-    settings = Settings(
-        epochs, folds, seeds, hidden, layers, batch, steps or None, DEFAULTS.rate, dropout, ratio, double
-    )
+    protocols = DEFAULTS.protocols if protocol == "both" else (protocol,)
     try:
-        if protocol != "both":
-            settings = replace(settings, protocols=(protocol,))
+        settings = Settings(
+            epochs=epochs,
+            folds=folds,
+            seeds=seeds,
+            hidden=hidden,
+            layers=layers,
+            batch=batch,
+            steps=steps or None,
+            dropout=dropout,
+            ratio=ratio,
+            double=double,
+            protocols=protocols,
+        )
         if quick:
             settings = replace(settings, epochs=5, folds=3, hidden=16, layers=3)
         graphs = load(data, QUICK_GRAPHS if quick else None)

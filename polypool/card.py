@@ -1,5 +1,6 @@
 """The property card: what an operator promises, as data."""
 
+import inspect
 from dataclasses import dataclass
 
 from polypool.layouts import KINDS
@@ -45,3 +46,9 @@ class PropertyCard:
                 f"grid have them too); it can pool without weights: {', '.join(self.layouts)}."
             )
         return None
+
+
+def summary(cls: type) -> str:
+    """The first paragraph of a class's own docstring, on one line."""
+    doc = "" if cls.__doc__ is None else inspect.getdoc(cls) or ""
+    return doc.strip().split("\n\n")[0].replace("\n", " ")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from inspect import getdoc
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from polypool.card import PropertyCard
+from polypool.card import PropertyCard, summary
 from polypool.cells import Cells, Count, Mass, Statistic
 from polypool.cells import merge as merge_states
 from polypool.cells.statistics import ALL, Found, closure
@@ -170,9 +169,8 @@ class Pooling(nn.Module):
 
 def derived(cls: type[Pooling]) -> dict[str, Any]:
     """The fields of the card that follow from what a class defines."""
-    doc = (getdoc(cls) or "").strip().split("\n\n")[0].replace("\n", " ")
     return {
-        "summary": "" if cls.__doc__ is None else doc,
+        "summary": summary(cls),
         "decomposable": bool(cls.stats) and _in_force(cls, "stats"),
         "has_weights": cls.weigh is not Pooling.weigh and _in_force(cls, "weigh"),
     }

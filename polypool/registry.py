@@ -2,15 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from polypool.card import PropertyCard
+from polypool.catalogue import Catalogue
 from polypool.layouts import KINDS, Layout
 from polypool.pooling import Pooling, derived
 
-_classes: dict[str, type[Pooling]] = {}
-_aliases: dict[str, tuple[str, dict[str, Any]]] = {}
+_poolings = Catalogue("pooling", Pooling)
 
 P = TypeVar("P", bound=type[Pooling])
 
@@ -57,27 +56,19 @@ def register(
     """
     if isinstance(aliases, str):
         raise TypeError(f"aliases must be a sequence of names or a mapping; found the string {aliases!r}.")
-    for each in (name, *aliases):
-        _require_plain(each)
+    others = dict(aliases) if isinstance(aliases, Mapping) else {alias: {} for alias in aliases}
+    own = (name, *others)
+    _poolings.require_plain(own)
+    if "concat" in own:
+        raise ValueError("the name 'concat' is taken: build joins poolings under it.")
     if isinstance(layouts, str):
         raise TypeError(f"layouts must be a sequence of names; found the string {layouts!r}.")
     kinds = tuple(layouts)
     for kind in kinds:
         _require_kind(kind)
-    others = {alias: dict(aliases[alias]) if isinstance(aliases, Mapping) else {} for alias in aliases}
 
     def decorate(cls: P) -> P:
-        given: object = cls
-        if not (inspect.isclass(given) and issubclass(given, Pooling)):
-            raise TypeError(f"register decorates a class derived from Pooling; found {cls!r}.")
-        for taken in (name, *others):
-            owner = _classes.get(taken) or _classes.get(_aliases.get(taken, ("", {}))[0])
-            # The same class again is a module that was reloaded, or a cell of a notebook run twice.
-            if owner is not None and (owner.__module__, owner.__qualname__) != (
-                cls.__module__,
-                cls.__qualname__,
-            ):
-                raise ValueError(f"the name {taken!r} is taken by {owner.__module__}.{owner.__qualname__}.")
+        _poolings.require_free(cls, own)
         cls.card = PropertyCard(
             name,
             layouts=kinds,
@@ -89,8 +80,7 @@ def register(
             source=source,
             **derived(cls),
         )
-        _classes[name] = cls
-        _aliases.update({alias: (name, settings) for alias, settings in others.items()})
+        _poolings.add(name, cls, others)
         return cls
 
     return decorate
@@ -125,20 +115,7 @@ def build(name: str, **settings: Any) -> Pooling:
         settings = {"pools": [build(part.strip(), **settings) for part in name.split("+")]}
         name = "concat"
     cls, preset = lookup(name)
-    merged = preset | settings
-    accepted = settings_of(cls)
-    if "channels" not in accepted:
-        merged.pop("channels", None)
-    unknown = sorted(set(merged) - set(accepted))
-    if unknown:
-        known = ", ".join(accepted) or "none"
-        raise TypeError(f"{name} has no setting {', '.join(map(repr, unknown))}; its settings are: {known}.")
-    missing = [
-        key for key, p in accepted.items() if p.default is inspect.Parameter.empty and key not in merged
-    ]
-    if missing:
-        raise TypeError(f"{name} needs {', '.join(missing)}: build({name!r}, {missing[0]}=...).")
-    return cls(**merged)
+    return _poolings.make(name, cls, preset | settings)
 
 
 def names(layout: Layout | type[Layout] | str | None = None) -> tuple[str, ...]:
@@ -155,14 +132,14 @@ def names(layout: Layout | type[Layout] | str | None = None) -> tuple[str, ...]:
         False
     """
     if layout is None:
-        return tuple(sorted(_classes))
+        return tuple(_poolings.classes)
     given: object = layout
     if not isinstance(given, str | Layout) and not (inspect.isclass(given) and issubclass(given, Layout)):
         raise TypeError(f"layout must be a layout, its class or a name; found {type(layout).__name__}.")
     kind = layout if isinstance(layout, str) else layout.kind
     _require_kind(kind)
     weighted = isinstance(layout, Layout) and layout.weighted
-    return tuple(sorted(name for name, cls in _classes.items() if cls.card.refusal(kind, weighted) is None))
+    return tuple(name for name, cls in _poolings.classes.items() if cls.card.refusal(kind, weighted) is None)
 
 
 def card(name: str) -> PropertyCard:
@@ -172,7 +149,7 @@ def card(name: str) -> PropertyCard:
 
 def aliases() -> dict[str, str]:
     """Other names, each with the name that it stands for."""
-    return {alias: name for alias, (name, _) in sorted(_aliases.items())}
+    return _poolings.aliases
 
 
 def lookup(name: str) -> tuple[type[Pooling], dict[str, Any]]:
@@ -185,28 +162,12 @@ def lookup(name: str) -> tuple[type[Pooling], dict[str, Any]]:
         from polypool.poolings.concat import Concat
 
         return Concat, {}
-    target, preset = _aliases.get(name, (name, {}))
-    if target not in _classes:
-        close = get_close_matches(name, [*_classes, *_aliases], n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"no pooling is named {name!r}.{hint} There are: {', '.join(names())}.")
-    return _classes[target], dict(preset)
+    return _poolings.lookup(name)
 
 
 def settings_of(cls: type[Pooling]) -> dict[str, inspect.Parameter]:
     """The settings of a class, without those that it only passes on (`*args`, `**kwargs` of `nn.Module`)."""
-    if cls.__init__ is Pooling.__init__:
-        return {}
-    parameters = inspect.signature(cls).parameters
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {key: p for key, p in parameters.items() if p.kind in named}
-
-
-def _require_plain(name: str) -> None:
-    if not name.isascii() or not name.isidentifier() or name != name.lower():
-        raise ValueError(f"a name must be lower case letters, digits and underscores; found {name!r}.")
-    if name == "concat":
-        raise ValueError("the name 'concat' is taken: build joins poolings under it.")
+    return _poolings.settings_of(cls)
 
 
 def _require_kind(kind: str) -> None:

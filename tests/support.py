@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 import polypool as pp
+from polypool.catalogue import Catalogue
 from polypool.cells import Statistic
 from polypool.testing.tolerances import TOLERANCES, Tolerance, agree, identical
 
@@ -75,6 +77,12 @@ def counted_passes() -> Iterator[list[set[str]]]:
 
     with mock.patch.object(pp.Cells, "statistics", counted):
         yield passes
+
+
+def forgets(monkeypatch: pytest.MonkeyPatch, catalogue: Catalogue[Any]) -> None:
+    """What is registered from here on is gone with the test."""
+    for names in ("_classes", "_aliases"):
+        monkeypatch.setattr(catalogue, names, dict(getattr(catalogue, names)))
 
 
 def shared_data(name: str) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from polypool import registry
+from tests.support import forgets
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"_build", "_generated", "gallery", "operators"}
@@ -42,7 +43,7 @@ def test_examples_on_the_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     # What a page registers is gone with it.
     monkeypatch.delitem(sys.modules, "my_pool", raising=False)
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    forgets(monkeypatch, registry._poolings)
     text = fenced(page.read_text(encoding="utf-8"))
     examples = doctest.DocTestParser().get_doctest(text, {"__name__": "page"}, page.name, str(page), 0)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import polypool as pp
 from polypool import registry
-from tests.support import close, identical, normal
+from tests.support import close, forgets, identical, normal
 
 FIRST = (
     *("attention", "attentive_stats", "first", "gated_attention", "gem", "last", "logsumexp", "max", "mean"),
@@ -45,8 +45,7 @@ ORDER = {"median", "quantile", "trimmed", "top_k"}
 @pytest.fixture(autouse=True)
 def _registry_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone with it."""
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    monkeypatch.setattr(registry, "_aliases", dict(registry._aliases))
+    forgets(monkeypatch, registry._poolings)
 
 
 def fresh() -> type[pp.Pooling]:

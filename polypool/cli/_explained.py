@@ -16,14 +16,12 @@ def load_model(text: str, weights: Path | None) -> tuple[nn.Module, Any]:
     """The model that `module:callable` makes, and its preprocessing or None."""
     from torch import nn
 
-    from polypool.cli._imports import _import_module
+    from polypool.cli._imports import import_home
 
-    module_name, _, name = text.partition(":")
-    if not module_name or not name:
-        raise UserError(f"--model is written module:callable; found {text!r}.")
-    make = getattr(_import_module(module_name), name, None)
+    module, name = import_home(text, "--model is written module:callable")
+    make = getattr(module, name, None)
     if not callable(make):
-        raise UserError(f"{module_name} has nothing to call that is named {name!r}.")
+        raise UserError(f"{module.__name__} has nothing to call that is named {name!r}.")
     try:
         made = make()
     except Exception as error:  # the callable is the user's, and may raise anything

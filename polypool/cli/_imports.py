@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
+from polypool._named import NotThere, from_here, split
 from polypool.cli._errors import UserError
 
 if TYPE_CHECKING:
@@ -21,27 +20,31 @@ def import_class(text: str) -> type[Pooling] | Pooling:
     """
     import polypool as pp
 
-    module_name, _, name = text.partition(":")
-    if not module_name or not name:
-        raise UserError(f"a class is written module:Class; found {text!r}.")
-    module = _import_module(module_name)
+    module, name = import_home(text, "a class is written module:Class")
     found = getattr(module, name, None)
     if found is None:
         there = [key for key, value in vars(module).items() if _is_pooling(value)]
-        raise UserError(f"{module_name} has no {name!r}. Poolings in it: {', '.join(there) or 'none'}.")
+        raise UserError(f"{module.__name__} has no {name!r}. Poolings in it: {', '.join(there) or 'none'}.")
     if not (_is_pooling(found) or isinstance(found, pp.Pooling)):
         raise UserError(f"{text} is not a pooling; derive the class from polypool.Pooling.")
     return found
 
 
-def _import_module(name: str) -> Any:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def import_home(text: str, said: str) -> tuple[ModuleType, str]:
+    """The module of `module:name`, and the name.
+
+    Args:
+        text: What the user wrote.
+        said: How it must be written, for the message.
+
+    Raises:
+        UserError: It is written in another way, or the module does not import.
+    """
     try:
-        return importlib.import_module(name)
-    except Exception as error:  # the module is the user's, and may raise anything
-        raise UserError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        module, name = split(text, said)
+        return from_here(module), name
+    except NotThere as error:
+        raise UserError(f"{error}.") from error
 
 
 def _is_pooling(value: object) -> bool:

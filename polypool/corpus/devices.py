@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from polypool.corpus.errors import CorpusError, first_line
+from polypool._errors import first_line
+from polypool.corpus.errors import CorpusError
 
 
 def device_of(name: str | None) -> str:

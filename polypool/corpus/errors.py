@@ -9,8 +9,3 @@ class CorpusError(ValueError):
 
 class StoppedError(RuntimeError):
     """Why a job stopped before its end, in one line; the same call continues it. Exit code 3 of the command."""
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from polypool import _checks
+from polypool._errors import first_line
 from polypool.corpus.adapter import Encoded, Row, Source, Tick
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.graph_files import find_graphs
 from polypool.corpus.networks import load_network
 from polypool.corpus.pooled import PooledNetwork

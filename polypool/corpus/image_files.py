@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
 
+from polypool._errors import first_line
 from polypool.corpus.adapter import Mark, Row, Source, Unreadable
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.image_rows import ImageParquet, image_row
 from polypool.corpus.inputs import MAX_ROW, expand, open_binary
 from polypool.corpus.lines import require_unicode

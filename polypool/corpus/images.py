@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from polypool import _checks
+from polypool._errors import first_line
 from polypool.corpus.adapter import Encoded, Source, Tick
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.image_files import find_images
 from polypool.corpus.image_rows import ImageParquet
 from polypool.corpus.networks import load_network

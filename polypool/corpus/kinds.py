@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from polypool._errors import first_line
+from polypool._named import NotThere, from_here, split
 from polypool.corpus.adapter import Adapter
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 
 KINDS = {
     "text": "polypool.corpus.texts:TextAdapter",
@@ -27,23 +27,14 @@ def adapter_class(kind: str) -> type[Adapter]:
     """
     if kind not in KINDS and ":" not in kind:
         raise CorpusError(f"kind must be one of {', '.join(KINDS)}, or module:Class; found {kind!r}.")
-    module_name, _, name = KINDS.get(kind, kind).partition(":")
-    if not module_name or not name:
-        raise CorpusError(f"kind is written module:Class; found {kind!r}.")
-    here = os.getcwd()
-    if kind not in KINDS and here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise CorpusError(
-            f"cannot import {module_name}: {type(error).__name__}: {first_line(error)}."
-        ) from error
-    found = getattr(module, name, None)
+        module, name = split(KINDS.get(kind, kind), "kind is written module:Class")
+        home = importlib.import_module(module) if kind in KINDS else from_here(module)
+    except NotThere as error:
+        raise CorpusError(f"{error}.") from error
+    found = getattr(home, name, None)
     if not (inspect.isclass(found) and issubclass(found, Adapter)):
-        raise CorpusError(
-            f"{module_name} has no adapter {name!r}; derive the class from polypool.corpus.Adapter."
-        )
+        raise CorpusError(f"{module} has no adapter {name!r}; derive the class from polypool.corpus.Adapter.")
     return found
 
 

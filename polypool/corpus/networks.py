@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from polypool.corpus.errors import CorpusError, first_line
+from polypool._errors import first_line
+from polypool._named import NotThere, from_here, split
+from polypool.corpus.errors import CorpusError
 from polypool.pooling import Pooling
 from polypool.registry import build
 
@@ -121,23 +121,15 @@ def _by_name(pool: str, channels: int) -> Pooling:
 
 
 def _called(name: str, setting: str) -> object:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise CorpusError(f"{setting} is written module:callable; found {name!r}.")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise CorpusError(
-            f"{setting}: cannot import {module_name}: {type(error).__name__}: {first_line(error)}."
-        ) from error
-    found = getattr(module, attribute, None)
+        module, attribute = split(name, "it is written module:callable")
+        found = getattr(from_here(module), attribute, None)
+    except NotThere as error:
+        raise CorpusError(f"{setting}: {error}.") from error
     if isinstance(found, nn.Module):
         return found
     if not callable(found):
-        raise CorpusError(f"{setting}: {module_name} has no callable {attribute!r}.")
+        raise CorpusError(f"{setting}: {module} has no callable {attribute!r}.")
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         try:

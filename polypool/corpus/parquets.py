@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from polypool._errors import first_line
 from polypool.corpus.adapter import Mark, Row, Source, Unreadable
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.inputs import MAX_ROW, open_binary
 from polypool.corpus.lines import TOO_LONG
 

@@ -16,8 +16,9 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from polypool._errors import first_line
 from polypool.corpus.checking import flaw
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.manifest import FILE, FORMAT, IDENTITY, read_json
 from polypool.corpus.shards import DTYPES, read_columns
 from polypool.corpus.stores import Store, open_store

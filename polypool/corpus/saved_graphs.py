@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polypool._errors import first_line
 from polypool.corpus.adapter import Mark
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.inputs import open_binary
 from polypool.corpus.stored_graphs import GraphSource
 from polypool.corpus.stores import is_url

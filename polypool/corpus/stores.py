@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from polypool.corpus.errors import CorpusError, first_line
+from polypool._errors import first_line
+from polypool.corpus.errors import CorpusError
 
 #: What is of no use to readers: those of Parquet folders leave out names that begin with an underscore. They
 #: do not leave out manifest.json, and are to read part-*.parquet.

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from polypool._errors import first_line
 from polypool.corpus.adapter import Adapter, Encoded, Source, Tick
 from polypool.corpus.csvs import Csv
-from polypool.corpus.errors import CorpusError, first_line
+from polypool.corpus.errors import CorpusError
 from polypool.corpus.inputs import expand, format_of
 from polypool.corpus.lines import JsonLines, Lines
 from polypool.corpus.parquets import Parquet

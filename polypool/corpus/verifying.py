@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from polypool._errors import first_line
 from polypool.corpus.duplicates import Duplicates
-from polypool.corpus.errors import CorpusError, StoppedError, first_line
+from polypool.corpus.errors import CorpusError, StoppedError
 from polypool.corpus.manifest import COUNTS, FILE, QUARANTINE
 from polypool.corpus.reading import finished
 from polypool.corpus.remaking import Remaker, kept_threads

@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from polypool._errors import first_line
 from polypool.corpus.adapter import Adapter, Encoded, Row, Source, Tick, Unreadable, no_tick
-from polypool.corpus.errors import StoppedError, first_line
+from polypool.corpus.errors import StoppedError
 from polypool.corpus.kinds import make_adapter
 from polypool.corpus.manifest import as_bytes, record_name
 from polypool.corpus.plan import Plan, read_shard

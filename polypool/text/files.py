@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from polypool._errors import first_line
 from polypool.text.config import ModelFolderError
 
 WEIGHTS = "model.safetensors"
@@ -84,11 +85,6 @@ def require_weights(folder: Path) -> None:
             f"{WEIGHTS} is required. Convert it where you trust it: model.save_pretrained(folder)."
         )
     raise ModelFolderError(f"{folder} must hold its weights in {WEIGHTS}; there is none.")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

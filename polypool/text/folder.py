@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from polypool._errors import first_line
 from polypool.text.config import ModelFolderError, read_json
-from polypool.text.files import first_line, read_list
+from polypool.text.files import read_list
 from polypool.text.modules import AfterPooling, Dense, Dropout, LayerNorm, Normalize
 
 MODULES = "modules.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from polypool._errors import first_line
 from polypool.text import files
 from polypool.text.config import FILE, ModelFolderError
 
@@ -45,6 +46,6 @@ def module_folder(
     except OSError as error:
         raise ModelFolderError(
             f"{model_name_or_path} is no folder, and no {Path(subfolder, FILE)} of it was found on the hub: "
-            f"{files.first_line(error)}."
+            f"{first_line(error)}."
         ) from error
     return Path(config).parent

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from polypool._errors import first_line
 from polypool.text.config import ModelFolderError, read_json
-from polypool.text.files import first_line, require_weights
+from polypool.text.files import require_weights
 from polypool.text.tokenizing import Frame
 
 logger = logging.getLogger("polypool.text")

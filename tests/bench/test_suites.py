@@ -15,6 +15,7 @@ from polypool.bench.suites import SUITES, cases, convolution, model, ops, scalin
 from polypool.bench.suites import block as blocks
 from polypool.bench.suites.case import Case
 from polypool.bench.worker import rows
+from tests.support import forgets
 
 BRIEF = Options(scale=0.0, effort=Effort(seconds=0.0, least=3, most=3), kernels="reference")
 
@@ -33,7 +34,7 @@ def test_patterns_choose_cases() -> None:
 
 
 def test_what_is_registered_has_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    forgets(monkeypatch, registry._poolings)
 
     @pp.register("bench_middle", layouts=("grid", "packed"))
     class Middle(pp.Pooling):

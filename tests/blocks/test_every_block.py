@@ -31,7 +31,7 @@ from tests.blocks.every import (
     spoilt,
     twin,
 )
-from tests.support import close, identical, normal, of_gradients, uniform
+from tests.support import close, forgets, identical, normal, of_gradients, uniform
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=named)
 
@@ -451,8 +451,7 @@ def test_names() -> None:
 
 def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is registered is found by name, and then by every test of this file."""
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-    monkeypatch.setattr(registry, "_aliases", dict(registry._aliases))
+    forgets(monkeypatch, registry._blocks)
 
     @pp.blocks.register("own_gate", aliases=("own",), source="nobody")
     class OwnGate(pp.blocks.Gate):

@@ -8,6 +8,7 @@ import pytest
 
 from polypool import registry
 from polypool.cli import main
+from tests.support import forgets
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--only", "order_in_cell", "--only", "card_homogeneity")
@@ -42,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "cli_broken.py").write_text("def f(:\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    forgets(monkeypatch, registry._poolings)
     yield tmp_path
     sys.modules.pop("cli_pools", None)
 

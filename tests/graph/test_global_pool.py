@@ -12,7 +12,7 @@ from torch_geometric.nn import GCNConv, global_add_pool, global_max_pool, global
 import polypool as pp
 from polypool import registry
 from polypool.graph import global_pool
-from tests.support import close, identical, integers, normal
+from tests.support import close, forgets, identical, integers, normal
 
 Function = Callable[..., Tensor]
 THEIRS: dict[str, Function] = {"sum": global_add_pool, "mean": global_mean_pool, "max": global_max_pool}
@@ -74,7 +74,7 @@ def test_a_name_cannot_hold_parameters() -> None:
 
 def test_a_name_that_gets_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell of a notebook that registers a pooling and is run twice."""
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+    forgets(monkeypatch, registry._poolings)
     x = torch.tensor([[1.0], [3.0]])
     for factor in (2.0, 5.0):
 

@@ -446,6 +446,7 @@ def test_command_says_what_is_wrong(command: ModuleType, tmp_path: Path) -> None
         (["--readouts", "averge"], "no pooling is named"),
         (["--readouts", ""], "nothing to compare"),
         (["--protocol", "none"], "protocols must be some of"),
+        (["--folds", "2"], "folds must be >= 3"),
     ):
         done = run(command, *arguments)
         assert done.exit_code == 2

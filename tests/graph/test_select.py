@@ -18,7 +18,7 @@ from polypool.graph.coarsen import Coarsen
 from polypool.graph.select._settings import to_keep
 from polypool.graph.select.k_mis import independent
 from tests.graph.graphs import DROPS, NAMES, SOFT, adjacency, batch_of, coarsener, dense, graph, several
-from tests.support import close, identical, normal
+from tests.support import close, forgets, identical, normal
 
 every_select = pytest.mark.parametrize("name", NAMES)
 
@@ -268,7 +268,9 @@ def test_unknown_names_and_settings() -> None:
     assert select.build("graclus", channels=4).card.name == "graclus"
 
 
-def test_one_of_your_own() -> None:
+def test_one_of_your_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgets(monkeypatch, select._registry._selects)
+
     @select.register("first_node", "drop")
     class FirstNode(select.Select):
         """Keeps the first node of each graph."""
@@ -278,11 +280,8 @@ def test_one_of_your_own() -> None:
             clusters, _ = select.partition(graph, torch.where(graph.position == 0, own, -1))
             return select.Selection(clusters)
 
-    try:
-        data = batch_of(several())
-        coarse = Coarsen("first_node", carry={"cluster": None})(data)
-        close(coarse.x, data.x[data.ptr[:-1]])
-        with pytest.raises(ValueError, match="the name 'first_node' is taken"):
-            select.register("first_node", "drop")(type("Other", (select.Select,), {}))
-    finally:
-        select._registry._classes.pop("first_node")
+    data = batch_of(several())
+    coarse = Coarsen("first_node", carry={"cluster": None})(data)
+    close(coarse.x, data.x[data.ptr[:-1]])
+    with pytest.raises(ValueError, match="the name 'first_node' is taken"):
+        select.register("first_node", "drop")(type("Other", (select.Select,), {}))

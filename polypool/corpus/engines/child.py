@@ -15,7 +15,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
 
-from polypool.corpus.errors import CorpusError, StoppedError, first_line
+from polypool._errors import first_line
+from polypool.corpus.errors import CorpusError, StoppedError
 
 
 def main(handle: int) -> None:

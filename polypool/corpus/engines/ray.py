@@ -14,9 +14,10 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
+from polypool._errors import first_line
 from polypool.corpus.engines.child import explain
 from polypool.corpus.engines.local import ATTEMPTS
-from polypool.corpus.errors import CorpusError, StoppedError, first_line
+from polypool.corpus.errors import CorpusError, StoppedError
 from polypool.corpus.work import Job, Made, Packed, Worker, packed, unpacked
 
 #: The object store of the embedded Ray holds a job and counts; this is the least that it takes.

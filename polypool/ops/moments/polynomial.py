@@ -38,7 +38,9 @@ def coefficients(like: Any, mask: Any, level: Any, job: Any, off: Any, mass: Any
     part = full(like, 1.0 / mass)
     g_mean = wanted(like, mask, job[G_MEAN], off)
     # What torch divides is divided here too, so that its numbers are these; of float32 the last bit is not worth it.
-    a = wanted(like, mask, job[G_SUM], off) + (g_mean / full(like, mass) if size(like) == 8 else g_mean * part)
+    a = wanted(like, mask, job[G_SUM], off) + (
+        g_mean / full(like, mass) if size(like) == 8 else g_mean * part
+    )
     b, c, e = full(like, 0.0), full(like, 0.0), full(like, 0.0)
     if level >= LINEAR:
         b = wanted(like, mask, job[G_M2], off) * part * full(like, 2.0)
