@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from polypool.corpus.adapter import Adapter, Encoded, Row, Source, Unreadable
     from polypool.corpus.errors import CorpusError, StoppedError
-    from polypool.corpus.job import Summary, embed
+    from polypool.corpus.job import embed
     from polypool.corpus.reading import Embeddings, open_embeddings
-    from polypool.corpus.verifying import Problem, Verdict, verify
+    from polypool.corpus.summary import Summary
+    from polypool.corpus.verdict import Problem, Verdict
+    from polypool.corpus.verifying import verify
 
 # Where each name lives; pyarrow is imported by who needs it.
 _HOMES = {
@@ -30,13 +32,13 @@ _HOMES = {
     "CorpusError": "errors",
     "Embeddings": "reading",
     "Encoded": "adapter",
-    "Problem": "verifying",
+    "Problem": "verdict",
     "Row": "adapter",
     "Source": "adapter",
     "StoppedError": "errors",
-    "Summary": "job",
+    "Summary": "summary",
     "Unreadable": "adapter",
-    "Verdict": "verifying",
+    "Verdict": "verdict",
     "embed": "job",
     "open_embeddings": "reading",
     "verify": "verifying",

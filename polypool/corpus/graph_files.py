@@ -62,7 +62,7 @@ def _of_folder(folder: Path, features: str) -> list[str | TuFolder]:
     for place in (folder, folder / "raw"):
         tu = [path.name.removesuffix(INDICATOR) for path in sorted(place.glob(f"*{INDICATOR}"))]
         if tu:
-            return [TuFolder(str(place), prefix, features) for prefix in tu]
+            return [TuFolder(str(place), features, prefix) for prefix in tu]
     raise CorpusError(
         f"{folder} holds no graphs: neither *.pt (also in processed/) nor *{INDICATOR} (also in raw/)."
     )

@@ -30,10 +30,8 @@ INDICATOR = "_graph_indicator.txt"
 
 
 @dataclass(frozen=True)
-class SavedGraphs(GraphSource):
-    """A file of `torch.save`: a list of dicts of tensors or of PyG's `Data`, one of them, or PyG's `data, slices`.
-
-    It is opened with `weights_only=True`, once in each worker, and mapped into memory.
+class LoadedGraphs(GraphSource):
+    """Graphs that are in memory, or mapped into it, as soon as one is read; once in each worker.
 
     Attributes:
         name: The path or URL.
@@ -43,57 +41,65 @@ class SavedGraphs(GraphSource):
     features: str
 
     def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
-        with open_binary(self.name) as file:
-            while chunk := file.read(_CHUNK):
-                update(chunk)
+        self.contents(update)
         update(self.features.encode())
-        for number in range(len(self._graphs())):
+        for number in range(len(self.graphs())):
             yield [number]
 
     def found(self, mark: Mark, count: int) -> Iterator[Mapping[str, Any] | str]:
-        graphs = self._graphs()
+        graphs = self.graphs()
         for number in range(mark[0], min(mark[0] + count, len(graphs))):
             yield graphs[number]
 
-    def _graphs(self) -> Graphs:
+    @abstractmethod
+    def contents(self, update: Callable[[bytes], object]) -> None:
+        """Passes on the bytes of all files."""
+
+    @abstractmethod
+    def graphs(self) -> Graphs:
+        """All graphs."""
+
+
+@dataclass(frozen=True)
+class SavedGraphs(LoadedGraphs):
+    """A file of `torch.save`: a list of dicts of tensors or of PyG's `Data`, one of them, or PyG's `data, slices`.
+
+    It is opened with `weights_only=True` and mapped into memory.
+    """
+
+    def contents(self, update: Callable[[bytes], object]) -> None:
+        with open_binary(self.name) as file:
+            while chunk := file.read(_CHUNK):
+                update(chunk)
+
+    def graphs(self) -> Graphs:
         return _loaded(self.name, _stamp([self.name]))
 
 
 @dataclass(frozen=True)
-class TuFolder(GraphSource):
+class TuFolder(LoadedGraphs):
     """A data set of the TU collection: `NAME_A.txt`, `NAME_graph_indicator.txt` and so on, read by PyG.
 
     The features of a node are its attributes, then its label as a one among zeros.
 
     Attributes:
-        name: The folder.
         prefix: NAME.
     """
 
-    name: str
     prefix: str
-    features: str
 
-    def scan(self, update: Callable[[bytes], object]) -> Iterator[Mark]:
+    def contents(self, update: Callable[[bytes], object]) -> None:
         for path in self._files():
             update(f"{Path(path).name}\0".encode())
             with open(path, "rb") as file:
                 while chunk := file.read(_CHUNK):
                     update(chunk)
-        update(self.features.encode())
-        for number in range(len(self._graphs())):
-            yield [number]
 
-    def found(self, mark: Mark, count: int) -> Iterator[Mapping[str, Any] | str]:
-        graphs = self._graphs()
-        for number in range(mark[0], min(mark[0] + count, len(graphs))):
-            yield graphs[number]
+    def graphs(self) -> Graphs:
+        return _read_tu(self.name, self.prefix, _stamp(self._files()))
 
     def _files(self) -> list[str]:
         return sorted(str(path) for path in Path(self.name).glob(f"{self.prefix}_*.txt"))
-
-    def _graphs(self) -> Graphs:
-        return _read_tu(self.name, self.prefix, _stamp(self._files()))
 
 
 class Graphs(ABC):

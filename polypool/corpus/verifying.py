@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,68 +26,13 @@ from polypool.corpus.reading import finished
 from polypool.corpus.remaking import Remaker, kept_threads
 from polypool.corpus.shards import file_name, read_columns, schema
 from polypool.corpus.stores import Store
+from polypool.corpus.verdict import Problem, Verdict
 
 _CHUNK = 1 << 20
 #: Of one kind in one file, no more than this are listed one by one.
 _LISTED = 20
 #: How far a row may be from itself encoded again, alone or in another batch, as a share of its length.
 TOLERANCES = {"float32": 1e-4, "float16": 2e-3, "bfloat16": 3e-2}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is not as it was written, or as it must be.
-
-    Attributes:
-        what: The kind: `manifest`, `missing`, `unexpected`, `checksum`, `unreadable`, `columns`, `counts`,
-            `not finite`, `flag`, `duplicate id`, `quarantine`, `another id`, `another vector`.
-        message: In words.
-        file: In which file.
-        row: In which row of the file, from 0.
-        id: Of that row.
-    """
-
-    what: str
-    message: str
-    file: str | None = None
-    row: int | None = None
-    id: str | int | None = None
-
-    def __str__(self) -> str:
-        place = "" if self.file is None else self.file
-        place += "" if self.row is None else f", row {self.row}"
-        place += "" if self.id is None else f" (id {self.id!r})"
-        return f"{place}: {self.what}: {self.message}" if place else f"{self.what}: {self.message}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What `verify` found.
-
-    Attributes:
-        out: The folder.
-        problems: What is wrong.
-        rows: The rows that were looked at.
-        shards: The files that were looked at.
-        encoded_again: How many rows were encoded again and compared.
-        not_checked: What could not be checked here, and why.
-    """
-
-    out: str
-    problems: tuple[Problem, ...]
-    rows: int
-    shards: int
-    encoded_again: int
-    not_checked: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data for machines."""
-        return {"ok": self.ok, **asdict(self)}
 
 
 def verify(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from polypool.graph._graph import Graph
-from polypool.graph._products import PerGraph, neighbours
+from polypool.graph._pairs import Blocks, Memberships
 from polypool.graph._sorting import ordered
 from polypool.graph.select.base import Selection
 from polypool.layouts import Clusters, Layout
@@ -21,8 +21,6 @@ from polypool.registry import build
 SELF_LOOPS = ("drop", "keep")
 #: Poolings whose result is one of the elements, so that integers stay what they are.
 CHOOSING = ("max", "min", "first", "last")
-#: How many pairs of memberships are listed at once for overlapping clusters.
-AT_ONCE = 1 << 19
 LARGEST_INT32 = torch.iinfo(torch.int32).max
 
 
@@ -148,7 +146,7 @@ class Connect(nn.Module):
             edge_index = torch.cat([edge_index, loops.expand(2, -1)], dim=1)
             weight = values["edge_weight"]
             values["edge_weight"] = torch.cat([weight, weight.new_ones(loops.shape[0])])
-        listing = _Listing(edge_index, selection.clusters, self.self_loops == "keep")
+        listing = Memberships(edge_index, selection.clusters, self.self_loops == "keep")
 
         kind = choice()  # what is listed once more must be computed by the same kernels
 
@@ -190,7 +188,7 @@ class Connect(nn.Module):
         self, graph: Graph, clusters: Clusters, values: dict[str, Tensor], pools: Mapping[str, Pooling]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """K clusters per graph: all their pairs, and matrix products for sums and means."""
-        blocks = _Blocks(graph, clusters)
+        blocks = Blocks(graph, clusters)
         within = torch.arange(clusters.num_clusters, device=graph.x.device)
         one, other = within.repeat_interleave(within.shape[0]), within.repeat(within.shape[0])
         kept = (one != other) if self.self_loops == "drop" else torch.ones_like(one, dtype=torch.bool)
@@ -211,85 +209,6 @@ class Connect(nn.Module):
                 coarse = pooled(pool, key, rows, blocks.layout)
                 found[key] = coarse.unflatten(0, (graph.num_graphs, -1))[:, kept].flatten(0, 1)
         return edge_index, found
-
-
-class _Listing:
-    """All pairs of memberships of the two ends of each edge, in the order of the first cluster."""
-
-    def __init__(self, edge_index: Tensor, clusters: Clusters, self_loops: bool) -> None:
-        members = clusters.members
-        self.cell, self.clusters, self.self_loops = members.cell, clusters.num_cells, self_loops
-        nodes, device = clusters.values.shape[0], members.cell.device
-        element = members.element
-        if element is None:
-            element = torch.arange(nodes, device=device)
-        share = clusters.weight
-        self.share = clusters.values.new_ones(element.shape[0]) if share is None else share
-        real = (members.cell < clusters.num_cells).nonzero()[:, 0]
-        self.of_node = real[element[real].argsort(stable=True)]
-        self.counts = torch.bincount(element[real], minlength=nodes)
-        self.starts = self.counts.cumsum(0) - self.counts
-        edge, first = self._each(edge_index[0])
-        order = members.cell[first].argsort(stable=True)
-        self.edge, self.first = edge[order], first[order]
-        self.other = edge_index[1, self.edge]
-
-    def stretches(self) -> list[slice]:
-        """Slices of the first memberships, no cluster cut in two, that stand for some `AT_ONCE` pairs each."""
-        cell = self.cell[self.first]
-        if not cell.numel():
-            return [slice(0, 0)]
-        done = self.counts[self.other].cumsum(0)
-        last = torch.ones_like(cell, dtype=torch.bool)
-        last[:-1] = cell[1:] != cell[:-1]
-        ends = last.nonzero()[:, 0]
-        part = done[ends] // AT_ONCE
-        final = torch.ones_like(part, dtype=torch.bool)
-        final[:-1] = part[1:] != part[:-1]
-        stops = (ends[final] + 1).tolist()
-        return [slice(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)]
-
-    def memberships(self, some: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """The edge of each pair, and the numbers of its two memberships."""
-        place, other = self._each(self.other[some])
-        one, edge = self.first[some][place], self.edge[some][place]
-        if not self.self_loops:
-            kept = (self.cell[one] != self.cell[other]).nonzero()[:, 0]
-            one, other, edge = one[kept], other[kept], edge[kept]
-        return edge, one, other
-
-    def _each(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """Every membership of every node: the place in `nodes`, and the number of the membership."""
-        times = self.counts[nodes]
-        place = torch.arange(nodes.shape[0], device=nodes.device).repeat_interleave(times)
-        shift = self.starts[nodes] - (times.cumsum(0) - times)
-        return place, self.of_node[torch.arange(place.shape[0], device=nodes.device) + shift[place]]
-
-
-class _Blocks:
-    """The K x K pairs of clusters of each graph, and the edges between them."""
-
-    def __init__(self, graph: Graph, clusters: Clusters) -> None:
-        self.graph, self.share = graph, clusters.assignment
-        self.products = PerGraph(graph)
-
-    def total(self, weight: Tensor) -> Tensor:
-        """`S^T A S` with these numbers as the edges of A, `(B, K * K)`."""
-        graph = Graph(self.graph.x, self.graph.edge_index, weight)
-        return self.products.product(self.share, neighbours(self.share, graph)).flatten(1)
-
-    @property
-    def mass(self) -> Tensor:
-        """The shares of the edges of each pair added up, `(B, K * K)`."""
-        ones = self.share.new_ones(self.graph.edge_index.shape[1])
-        return self.total(ones)
-
-    def layout(self, v: Tensor) -> Layout:
-        """Every edge in all pairs of clusters, by the product of its ends' shares: E x K x K numbers."""
-        one, other = self.share[self.graph.edge_index]
-        shares = (one[:, :, None] * other[:, None, :]).flatten(1)
-        of_edge = None if self.graph.batch is None else self.graph.batch[self.graph.edge_index[0]]
-        return Clusters(v, shares, batch=of_edge, num_graphs=self.graph.num_graphs)
 
 
 def pooled(pool: Pooling, key: str, rows: Tensor, layout: Callable[[Tensor], Layout]) -> Tensor:

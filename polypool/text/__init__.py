@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from polypool.text.after import remove_common, truncation, whitening
     from polypool.text.config import ModelFolderError, PoolingConfig
     from polypool.text.cuts import chunk_spans, sentence_spans, word_spans
+    from polypool.text.dense import Dense
     from polypool.text.doctor import examine
     from polypool.text.encoder import TextEncoder
     from polypool.text.functions import mean_pool, pool
     from polypool.text.late import chunk_embeddings
     from polypool.text.layers import LayerMix, mix_layers
-    from polypool.text.modules import Dense, Dropout, LayerNorm, Normalize
+    from polypool.text.modules import Dropout, LayerNorm, Normalize
     from polypool.text.moments import Moments, fit_moments
     from polypool.text.onnx import export_onnx
     from polypool.text.report import Report
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 # Where each name lives. It is imported on first use: who wants `mean_pool` does not wait for transformers.
 _HOMES = {
-    "Dense": "modules",
+    "Dense": "dense",
     "Dropout": "modules",
     "LayerMix": "layers",
     "LayerNorm": "modules",

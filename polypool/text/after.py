@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polypool import _checks
 from polypool.poolings._settings import number
-from polypool.text.modules import Dense
+from polypool.text.dense import Dense
 from polypool.text.moments import Moments
 
 # Vectors are float32: a spread below this share of their root mean square length is rounding, not data.

@@ -8,8 +8,9 @@ from typing import Any
 
 from polypool._errors import first_line
 from polypool.text.config import ModelFolderError, read_json
+from polypool.text.dense import Dense
 from polypool.text.files import read_list
-from polypool.text.modules import AfterPooling, Dense, Dropout, LayerNorm, Normalize
+from polypool.text.modules import AfterPooling, Dropout, LayerNorm, Normalize
 
 MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"

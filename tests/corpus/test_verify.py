@@ -18,7 +18,8 @@ import torch
 from polypool.corpus import CorpusError, embed, open_embeddings, verify
 from polypool.corpus import duplicates as duplicates_module
 from polypool.corpus.duplicates import Duplicates
-from polypool.corpus.verifying import Problem, alike
+from polypool.corpus.verdict import Problem
+from polypool.corpus.verifying import alike
 from tests.corpus.stub import lines, run
 from tests.text import tiny
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import polypool as pp
-from polypool.graph import connect
+from polypool.graph import _pairs
 from polypool.graph.coarsen import Coarsen
 from polypool.graph.connect import Connect
 from tests.graph.graphs import NAMES, SOFT, adjacency, batch_of, coarsener, dense, graph, several, weighted
@@ -140,7 +140,7 @@ def test_overlapping_clusters_in_stretches(monkeypatch: pytest.MonkeyPatch) -> N
         return coarse.edge_index, coarse.edge_weight, coarse.edge_attr, gradient
 
     whole = run()
-    monkeypatch.setattr(connect, "AT_ONCE", 50)
+    monkeypatch.setattr(_pairs, "AT_ONCE", 50)
     assert torch.equal(whole[0], run()[0])
     for one, other in zip(whole[1:], run()[1:], strict=True):
         close(one, other)

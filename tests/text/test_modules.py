@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from polypool.text import Dense, LayerNorm, ModelFolderError, Normalize
-from polypool.text.modules import ACTIVATIONS, AfterPooling
+from polypool.text.dense import ACTIVATIONS
+from polypool.text.modules import AfterPooling
 from tests.support import close, identical, normal
 
 VECTORS = normal(5, 6, dtype=torch.float32)
