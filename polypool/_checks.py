@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 RESHAPE = "Reshape it, or use the layout of its form."
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
+_PROXY = torch._C._TorchDispatchModeKey.PROXY
 _on_every_device: ContextVar[bool] = ContextVar("polypool_check_values", default=False)
 
 
@@ -36,9 +37,14 @@ def check_values() -> Iterator[None]:
 
 def may_read(tensor: Tensor) -> bool:
     """Whether the values of a tensor may be looked at: not while tracing, and without a hidden synchronisation."""
-    if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor):
+    if torch.compiler.is_compiling() or isinstance(tensor, FakeTensor) or traced():
         return False
     return (tensor.is_cpu or _on_every_device.get()) and not batched(tensor)
+
+
+def traced() -> bool:
+    """Whether `torch.jit.trace` or `make_fx` writes down what happens, for other values than those that are here."""
+    return torch._C._get_tracing_state() is not None or torch._C._get_dispatch_mode(_PROXY) is not None
 
 
 def batched(tensor: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from polypool._checks import may_read
 from polypool.card import PropertyCard, summary
 from polypool.cells import Cells, Count, Mass, Statistic
 from polypool.cells import merge as merge_states
@@ -193,4 +194,7 @@ def restated(card: PropertyCard, **changes: Any) -> PropertyCard:
 def _zero_where_empty(y: Tensor, cells: Cells) -> Tensor:
     if not cells.can_be_empty:
         return y
-    return torch.where(cells.n > 0, y, torch.zeros((), dtype=y.dtype, device=y.device))
+    taken = cells.n > 0
+    if may_read(taken) and bool(taken.all()):
+        return y
+    return torch.where(taken, y, torch.zeros((), dtype=y.dtype, device=y.device))

@@ -2,7 +2,7 @@
 
 from polypool.cells.cells import Cells, run
 from polypool.cells.dense import Dense
-from polypool.cells.members import Members
+from polypool.cells.members import Members, Stretches
 from polypool.cells.ragged import Ragged, Soft
 from polypool.cells.statistics import (
     M2,
@@ -34,6 +34,7 @@ __all__ = [
     "Ragged",
     "Soft",
     "Statistic",
+    "Stretches",
     "Sum",
     "merge",
     "root",

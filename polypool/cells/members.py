@@ -25,11 +25,21 @@ class Members:
         partial: bool = False,
         sorted: bool = False,
     ) -> None:
-        self.cell = cell
+        self._cell = cell
         self.num_cells = num_cells
         self.element = element
         self.partial = partial
         self.sorted = sorted
+
+    @property
+    def cell(self) -> Tensor:
+        """`(M,)` int64, the cell of each membership, in `[0, num_cells]`; `num_cells` means "in no cell"."""
+        return self._cell
+
+    @property
+    def size(self) -> int:
+        """M, the number of memberships."""
+        return self._cell.shape[0]
 
     @property
     def bins(self) -> int:
@@ -44,6 +54,8 @@ class Members:
     @kept
     def counts(self) -> Tensor:
         """`(bins,)` int64, how many members each cell has; the last may be the bin of those in no cell."""
+        if self.sorted and not self.partial:
+            return self.offsets.diff()
         zeros = torch.zeros(self.bins, dtype=torch.int64, device=self.cell.device)
         return zeros.index_add(0, self.cell, torch.ones_like(self.cell))
 
@@ -60,6 +72,8 @@ class Members:
     @kept
     def offsets(self) -> Tensor:
         """`(num_cells + 1,)` int64, where each cell begins when members are listed cell by cell, and the last ends."""
+        if self.sorted and not self.partial:
+            return torch.searchsorted(self.cell, torch.arange(self.num_cells + 1, device=self.cell.device))
         ends = self.counts[: self.num_cells].cumsum(0)
         return torch.cat([ends.new_zeros(1), ends])
 
@@ -78,3 +92,29 @@ class Members:
             return places - self.starts[self.cell]
         listed = places - self.starts[self.cell[self.order]]
         return torch.zeros_like(places).scatter(0, self.order, listed)
+
+
+class Stretches(Members):
+    """All elements in order: stretches that follow each other. Most operations never ask which element is in which.
+
+    Args:
+        offsets: `(num_cells + 1,)` int64, from 0 to the number of elements.
+        size: The number of elements.
+    """
+
+    def __init__(self, offsets: Tensor, size: int) -> None:
+        self.offsets = offsets
+        self.num_cells = offsets.shape[0] - 1
+        self.element = None
+        self.partial = False
+        self.sorted = True
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @kept
+    def cell(self) -> Tensor:
+        places = torch.arange(self._size, device=self.offsets.device)
+        return torch.bucketize(places, self.offsets[1:], right=True)

@@ -109,8 +109,8 @@ class Ragged(Cells):
 
     def expand(self, y: Tensor) -> Tensor:
         floating = y.is_floating_point()
-        if floating and not self.members.partial and dispatch.accelerated(y, self.members.cell):
-            return moments.expand(y, self.members.offsets, self.members.order, self.members.cell.shape[0])
+        if floating and not self.members.partial and dispatch.accelerated(y, self.members.offsets):
+            return moments.expand(y, self.members.offsets, self.members.order, self.members.size)
         if self.members.partial:
             # What is in no cell gets ones: anything finite will do, and an operator may divide by it.
             y = torch.cat([y, y.new_ones((1, y.shape[-1]))])

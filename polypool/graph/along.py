@@ -43,6 +43,8 @@ def pool_along(
     if dim >= x.dim() or dim < -x.dim():
         raise ValueError(f"Encountered invalid dimension '{dim}' of source tensor with {x.dim()} dimensions")
     dim = dim % x.dim()
+    if x.dim() == 2 and dim == 0:
+        return pool(structured(x, index, ptr, dim_size))
     has_channels = dim != x.dim() - 1
     elements = x.movedim(dim, 0)
     others = elements.shape[1:-1] if has_channels else elements.shape[1:]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polypool import _checks
 from polypool._lazy import kept
-from polypool.cells import Members
+from polypool.cells import Members, Stretches
 from polypool.layouts.ragged import RaggedLayout, discard
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ class Packed(RaggedLayout):
     @kept
     def members(self) -> Members:
         """The cell of each element, by its place among the offsets."""
-        elements, cells = self.values.shape[0], self.offsets.shape[0] - 1
-        places = torch.arange(elements, device=self.values.device)
-        cell = torch.bucketize(places, self.offsets[1:], right=True)
-        cell, partial = discard(cell, cells, self.weight, False)
-        return Members(cell, cells, partial=partial, sorted=not partial)
+        members = Stretches(self.offsets, self.values.shape[0])
+        if self.weight is None:
+            return members
+        cell, partial = discard(members.cell, members.num_cells, self.weight, False)
+        return Members(cell, members.num_cells, partial=partial, sorted=not partial)
 
     @property
     def num_cells(self) -> int:

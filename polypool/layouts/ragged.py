@@ -64,8 +64,8 @@ class RaggedLayout(Layout):
 
     def _lift(self, y: Tensor) -> Tensor:
         members = self.members
-        if members.element is None and y.is_floating_point() and dispatch.accelerated(y, members.cell):
-            return self._shaped(moments.expand(y, members.offsets, members.order, members.cell.shape[0]))
+        if members.element is None and y.is_floating_point() and dispatch.accelerated(y, members.offsets):
+            return self._shaped(moments.expand(y, members.offsets, members.order, members.size))
         if members.partial:
             y = torch.cat([y, y.new_zeros((1, y.shape[-1]))])
         spread = segments.expand(y, members.cell)

@@ -10,20 +10,13 @@ from torch import Tensor
 
 from polypool.ops.again import through_definition
 from polypool.ops.exponential import reference
-from polypool.ops.library import library
+from polypool.ops.library import SOURCE, Operation
 from polypool.ops.source import Source
 
 Optional = Tensor | None
 
-_SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
 #: k or t: a number, or a tensor of one or C in its place.
 _PARAMETER = "float number, Tensor? learned"
-
-for _name in ("average", "log_mean_exp"):
-    library.define(f"{_name}({_SOURCE}, {_PARAMETER}, bool keep, bool slope) -> (Tensor, Tensor)")
-    library.define(f"{_name}_backward(Tensor grad, {_SOURCE}, {_PARAMETER}, Tensor kept) -> Tensor")
-library.define(f"softmax({_SOURCE}, {_PARAMETER}) -> Tensor")
-library.define(f"softmax_backward(Tensor grad, {_SOURCE}, {_PARAMETER}, Tensor density) -> Tensor")
 
 
 def _forward(name: str) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -104,17 +97,29 @@ def _fake_softmax_backward(grad: Tensor, values: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(rest[-1])
 
 
-def _register(name: str, run: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    library.impl(name, run, "CPU")
-    torch.library.register_fake(f"polypool::{name}", fake, lib=library)
-
-
-_register("average", _forward("average"), _fake_forward(3))
-_register("log_mean_exp", _forward("log_mean_exp"), _fake_forward(2))
-for _name in ("average", "log_mean_exp"):
-    _register(f"{_name}_backward", _backward(f"{_name}_backward"), _fake_backward)
-_register("softmax", _softmax, _fake_softmax)
-_register("softmax_backward", _backward("softmax_backward"), _fake_softmax_backward)
+_OPERATIONS = {
+    name: Operation(
+        name,
+        f"({SOURCE}, {_PARAMETER}, bool keep, bool slope) -> (Tensor, Tensor)",
+        _forward(name),
+        _fake_forward(kept),
+    )
+    for name, kept in (("average", 3), ("log_mean_exp", 2))
+}
+_SOFTMAX = Operation("softmax", f"({SOURCE}, {_PARAMETER}) -> Tensor", _softmax, _fake_softmax)
+_BACKWARD = {
+    name: Operation(
+        f"{name}_backward",
+        f"(Tensor grad, {SOURCE}, {_PARAMETER}, Tensor kept) -> Tensor",
+        _backward(f"{name}_backward"),
+        fake,
+    )
+    for name, fake in (
+        ("average", _fake_backward),
+        ("log_mean_exp", _fake_backward),
+        ("softmax", _fake_softmax_backward),
+    )
+}
 
 
 def _define_average(cells: Any, k: float | Tensor) -> Tensor:
@@ -148,8 +153,7 @@ def _differentiate(name: str, define: Callable[[Any, Any], Tensor]) -> Callable[
             g_learned = next(found) if of_learned else None
         else:
             if of_values:
-                backward = getattr(torch.ops.polypool, f"{name}_backward")
-                g_values = backward(grad, *source, ctx.number, learned, kept)
+                g_values = _BACKWARD[name](grad, *source, ctx.number, learned, kept)
             if of_learned:
                 g_learned = gradient_of_parameter(grad, kept[-1], learned)
         return g_values, None, None, None, None, g_learned, None, None
@@ -186,7 +190,7 @@ def _differentiate_softmax(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         )
         g_values, g_learned = next(found), next(found, None)
     else:
-        gradient = torch.ops.polypool.softmax_backward(grad, *source, ctx.number, learned, density)
+        gradient = _BACKWARD["softmax"](grad, *source, ctx.number, learned, density)
         # What has no share, or all of it at infinity, keeps that wherever it moves, be its gradient as it may.
         settled = (density == 0) | values.isinf()
         g_values = gradient.masked_fill_(settled, 0.0).to(values.dtype)
@@ -202,12 +206,8 @@ def _define_softmax(cells: Any, k: float | Tensor, source: Source) -> Tensor:
 
 
 for _name, _define in (("average", _define_average), ("log_mean_exp", _define_log_mean_exp)):
-    torch.library.register_autograd(
-        f"polypool::{_name}", _differentiate(_name, _define), setup_context=_remember, lib=library
-    )
-torch.library.register_autograd(
-    "polypool::softmax", _differentiate_softmax, setup_context=_remember_softmax, lib=library
-)
+    _OPERATIONS[_name].differentiable(_remember, _differentiate(_name, _define))
+_SOFTMAX.differentiable(_remember_softmax, _differentiate_softmax)
 
 
 def average(source: Source, k: float | Tensor) -> Tensor:
@@ -223,7 +223,7 @@ def log_mean_exp(source: Source, t: float | Tensor) -> Tensor:
 def softmax(source: Source, k: float | Tensor) -> Tensor:
     """`e^(k x) / sum w e^(k x)`, shaped as the values and where they are; 0 of what is in no cell or has no weight."""
     learned = k if isinstance(k, Tensor) else None
-    return torch.ops.polypool.softmax(*source, 1.0 if learned is not None else k, learned)
+    return _SOFTMAX(*source, 1.0 if learned is not None else k, learned)
 
 
 def _call(name: str, source: Source, parameter: float | Tensor) -> Tensor:
@@ -232,4 +232,4 @@ def _call(name: str, source: Source, parameter: float | Tensor) -> Tensor:
     tracked = torch.is_grad_enabled()
     slope = tracked and learned is not None and learned.requires_grad
     keep = tracked and source.values.requires_grad
-    return getattr(torch.ops.polypool, name)(*source, number, learned, keep, slope)[0]
+    return _OPERATIONS[name](*source, number, learned, keep, slope)[0]

@@ -9,20 +9,11 @@ import torch
 from torch import Tensor
 
 from polypool.ops.again import through_definition
-from polypool.ops.library import library
+from polypool.ops.library import SOURCE, Operation
 from polypool.ops.source import Source
 
 CODES = ("sum", "mean", "m2", "m3", "m4", "max", "min")
 _EXTREMES = (CODES.index("max"), CODES.index("min"))
-_SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
-_KNOWN = "Tensor stats, Tensor places, Tensor mass, int[] wanted"
-
-library.define(f"moments({_SOURCE}, int[] wanted) -> (Tensor, Tensor, Tensor)")
-library.define(f"moments_backward(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
-library.define(f"moments_backward_of_weight(Tensor grad, {_SOURCE}, {_KNOWN}) -> Tensor")
-
-library.define("expand(Tensor y, Tensor offsets, Tensor? rows, SymInt size) -> Tensor")
-
 Optional = Tensor | None
 
 
@@ -56,14 +47,7 @@ def _expand(y: Tensor, offsets: Tensor, rows: Optional, size: int) -> Tensor:
     return cpu.expand(y, offsets, rows, size)
 
 
-library.impl("moments", _forward, "CPU")
-library.impl("moments_backward", _backward, "CPU")
-library.impl("moments_backward_of_weight", _backward_of_weight, "CPU")
-library.impl("expand", _expand, "CPU")
-
-
-@torch.library.register_fake("polypool::moments", lib=library)
-def _(
+def _fake(
     values: Tensor, offsets: Optional, rows: Optional, weight: Optional, wanted: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     cells = values.shape[0] if offsets is None else offsets.shape[0] - 1
@@ -75,19 +59,34 @@ def _(
     return stats, places, mass
 
 
-@torch.library.register_fake("polypool::moments_backward", lib=library)
-def _(grad: Tensor, values: Tensor, *rest: Any) -> Tensor:
+def _fake_backward(grad: Tensor, values: Tensor, *rest: Any) -> Tensor:
     return torch.empty_like(values)
 
 
-@torch.library.register_fake("polypool::moments_backward_of_weight", lib=library)
-def _(grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Tensor, *known: Any) -> Tensor:
+def _fake_backward_of_weight(
+    grad: Tensor, values: Tensor, offsets: Optional, rows: Optional, weight: Tensor, *known: Any
+) -> Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 
-@torch.library.register_fake("polypool::expand", lib=library)
-def _(y: Tensor, offsets: Tensor, rows: Optional, size: int) -> Tensor:
+def _fake_expand(y: Tensor, offsets: Tensor, rows: Optional, size: int) -> Tensor:
     return y.new_empty((size, y.shape[-1]))
+
+
+_KNOWN = "Tensor stats, Tensor places, Tensor mass, int[] wanted"
+_MOMENTS = Operation("moments", f"({SOURCE}, int[] wanted) -> (Tensor, Tensor, Tensor)", _forward, _fake)
+_BACKWARD = Operation(
+    "moments_backward", f"(Tensor grad, {SOURCE}, {_KNOWN}) -> Tensor", _backward, _fake_backward
+)
+_BACKWARD_OF_WEIGHT = Operation(
+    "moments_backward_of_weight",
+    f"(Tensor grad, {SOURCE}, {_KNOWN}) -> Tensor",
+    _backward_of_weight,
+    _fake_backward_of_weight,
+)
+_EXPAND = Operation(
+    "expand", "(Tensor y, Tensor offsets, Tensor? rows, SymInt size) -> Tensor", _expand, _fake_expand
+)
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
@@ -117,9 +116,8 @@ def _differentiate(ctx: Any, grad: Optional, *_: Any) -> tuple[Tensor | list[Non
         found = iter(through_definition(define, read, [grad], inputs))
         return next(found) if of_values else None, None, None, next(found) if of_weight else None, None
     known = (stats, places, mass, ctx.wanted)
-    ops = torch.ops.polypool
-    g_values = ops.moments_backward(grad, *source, *known) if of_values else None
-    g_weight = ops.moments_backward_of_weight(grad, *source, *known).to(weight.dtype) if of_weight else None
+    g_values = _BACKWARD(grad, *source, *known) if of_values else None
+    g_weight = _BACKWARD_OF_WEIGHT(grad, *source, *known).to(weight.dtype) if of_weight else None
     return g_values, None, None, g_weight, None
 
 
@@ -131,7 +129,7 @@ def _define(cells: Any, wanted: Sequence[int]) -> Tensor:
     return torch.stack([found[CODES[code]].expand(shape) for code in wanted])
 
 
-torch.library.register_autograd("polypool::moments", _differentiate, setup_context=_remember, lib=library)
+_MOMENTS.differentiable(_remember, _differentiate)
 
 
 def _remember_list(ctx: Any, inputs: Any, output: Any) -> None:
@@ -141,19 +139,20 @@ def _remember_list(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _gather(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
     offsets, rows = ctx.saved_tensors
-    stats, _, _ = torch.ops.polypool.moments(grad, offsets, rows, None, [CODES.index("sum")])
+    stats, _, _ = _MOMENTS(grad, offsets, rows, None, [CODES.index("sum")])
     return stats[0].to(grad.dtype), None, None, None
 
 
-torch.library.register_autograd("polypool::expand", _gather, setup_context=_remember_list, lib=library)
+_EXPAND.differentiable(_remember_list, _gather)
 
 
 def moments(source: Source, keys: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
     """The statistics of each cell by name, `(K, C)`, and the masses `(K, H)`, empty without weights."""
-    stats, _, mass = torch.ops.polypool.moments(*source, [CODES.index(key) for key in keys])
-    return dict(zip(keys, stats.unbind(0), strict=True)), mass
+    stats, _, mass = _MOMENTS(*source, [CODES.index(key) for key in keys])
+    each = stats.unbind(0) if len(keys) > 1 else (stats.squeeze(0),)  # whose gradient copies nothing
+    return dict(zip(keys, each, strict=True)), mass
 
 
 def expand(y: Tensor, offsets: Tensor, rows: Tensor | None, size: int) -> Tensor:
     """Each cell's row to the rows that are listed for it, `(size, C)`; the others get 0. Its gradient is the sum."""
-    return torch.ops.polypool.expand(y, offsets, rows, size)
+    return _EXPAND(y, offsets, rows, size)

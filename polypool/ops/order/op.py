@@ -10,21 +10,15 @@ import torch
 from torch import Tensor
 
 from polypool.ops.again import through_definition
-from polypool.ops.library import library
+from polypool.ops.library import SOURCE, Operation
 from polypool.ops.order import reference
 from polypool.ops.source import Source
 
 Optional = Tensor | None
 Three = tuple[Tensor, Tensor, Tensor]
 
-_SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
 #: What is asked for: several quantiles, or how much is cut off or kept.
 _ASKED = {"quantiles": "float[] asked", "trimmed": "float asked", "top": "int asked"}
-
-for _name, _asked in _ASKED.items():
-    library.define(f"{_name}({_SOURCE}, {_asked}, bool keep) -> (Tensor, Tensor, Tensor)")
-    _found = "Tensor out, Tensor first, Tensor second"
-    library.define(f"{_name}_backward(Tensor grad, {_SOURCE}, {_asked}, {_found}) -> Tensor")
 
 
 def _forward(name: str) -> Callable[..., Three]:
@@ -77,6 +71,23 @@ def _fake_backward(grad: Tensor, values: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(values)
 
 
+_OPERATIONS = {
+    name: Operation(
+        name, f"({SOURCE}, {asked}, bool keep) -> (Tensor, Tensor, Tensor)", _forward(name), _fake(name)
+    )
+    for name, asked in _ASKED.items()
+}
+_BACKWARD = {
+    name: Operation(
+        f"{name}_backward",
+        f"(Tensor grad, {SOURCE}, {asked}, Tensor out, Tensor first, Tensor second) -> Tensor",
+        _backward(name),
+        _fake_backward,
+    )
+    for name, asked in _ASKED.items()
+}
+
+
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
     values, offsets, rows, weight, ctx.asked, _ = inputs
     ctx.save_for_backward(values, offsets, rows, weight, *output)
@@ -97,8 +108,8 @@ def _differentiate(name: str) -> Callable[..., Any]:
                 (gradient,) = through_definition(define, source, [grad], [values])
             else:
                 if not found[1].shape[0]:  # nothing was kept
-                    found = getattr(torch.ops.polypool, name)(*source, ctx.asked, True)
-                gradient = getattr(torch.ops.polypool, f"{name}_backward")(grad, *source, ctx.asked, *found)
+                    found = _OPERATIONS[name](*source, ctx.asked, True)
+                gradient = _BACKWARD[name](grad, *source, ctx.asked, *found)
         return gradient, None, None, None, None, None
 
     return run
@@ -118,13 +129,7 @@ DEFINITIONS: dict[str, Callable[[Any, Any], Tensor]] = {
 }
 
 for _name in _ASKED:
-    library.impl(_name, _forward(_name), "CPU")
-    library.impl(f"{_name}_backward", _backward(_name), "CPU")
-    torch.library.register_fake(f"polypool::{_name}", _fake(_name), lib=library)
-    torch.library.register_fake(f"polypool::{_name}_backward", _fake_backward, lib=library)
-    torch.library.register_autograd(
-        f"polypool::{_name}", _differentiate(_name), setup_context=_remember, lib=library
-    )
+    _OPERATIONS[_name].differentiable(_remember, _differentiate(_name))
 
 
 def quantiles(source: Source, q: Sequence[float]) -> Tensor:
@@ -149,4 +154,4 @@ def top(source: Source, k: int) -> Tensor:
 
 def _call(name: str, source: Source, asked: Any) -> Tensor:
     keep = torch.is_grad_enabled() and source.values.requires_grad
-    return getattr(torch.ops.polypool, name)(*source, asked, keep)[0]
+    return _OPERATIONS[name](*source, asked, keep)[0]

@@ -8,20 +8,14 @@ import torch
 from torch import Tensor
 
 from polypool.ops.again import through_definition
-from polypool.ops.library import library
+from polypool.ops.library import SOURCE, Operation
 from polypool.ops.power import definition
 from polypool.ops.source import Source
 
 Optional = Tensor | None
 
-_SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
 #: p: a number, or a tensor of one or C in its place.
 _POWER = "float number, Tensor? learned, bool signed, float? floor"
-
-library.define(f"power_mean({_SOURCE}, {_POWER}) -> (Tensor, Tensor)")
-library.define(
-    f"power_mean_backward(Tensor grad, {_SOURCE}, {_POWER}, Tensor out, Tensor mass, bool of_power) -> (Tensor, Tensor)"
-)
 
 
 def _forward(
@@ -64,12 +58,7 @@ def _backward(
     return cpu.backward(grad, source, out, mass, p, signed, floor, of_power)
 
 
-library.impl("power_mean", _forward, "CPU")
-library.impl("power_mean_backward", _backward, "CPU")
-
-
-@torch.library.register_fake("polypool::power_mean", lib=library)
-def _(
+def _fake(
     values: Tensor, offsets: Optional, rows: Optional, weight: Optional, *rest: Any
 ) -> tuple[Tensor, Tensor]:
     cells = values.shape[0] if offsets is None else offsets.shape[0] - 1
@@ -78,10 +67,18 @@ def _(
     return values.new_empty((cells, values.shape[-1]), dtype=dtype), mass
 
 
-@torch.library.register_fake("polypool::power_mean_backward", lib=library)
-def _(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def _fake_backward(grad: Tensor, values: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     learned, of_power = rest[4], rest[-1]
     return torch.empty_like(values), torch.empty_like(learned) if of_power else values.new_empty((0,))
+
+
+_POWER_MEAN = Operation("power_mean", f"({SOURCE}, {_POWER}) -> (Tensor, Tensor)", _forward, _fake)
+_BACKWARD = Operation(
+    "power_mean_backward",
+    f"(Tensor grad, {SOURCE}, {_POWER}, Tensor out, Tensor mass, bool of_power) -> (Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+)
 
 
 def _remember(ctx: Any, inputs: Any, output: Any) -> None:
@@ -106,16 +103,15 @@ def _differentiate(ctx: Any, grad: Optional, *_: Any) -> tuple[Any, ...]:
         g_power = next(found) if of_power else None
     elif grad is not None:
         power = (ctx.number, learned, ctx.signed, ctx.floor)
-        backward = torch.ops.polypool.power_mean_backward
-        g_values, g_power = backward(grad, *source, *power, out, mass, of_power)
+        g_values, g_power = _BACKWARD(grad, *source, *power, out, mass, of_power)
     return g_values, None, None, None, None, g_power if of_power else None, None, None
 
 
-torch.library.register_autograd("polypool::power_mean", _differentiate, setup_context=_remember, lib=library)
+_POWER_MEAN.differentiable(_remember, _differentiate)
 
 
 def power_mean(source: Source, p: float | Tensor, signed: bool = False, floor: float | None = None) -> Tensor:
     """`reference.power_mean` of the values, but for a p of 1 that keeps signs: that is the mean."""
     learned = p if isinstance(p, Tensor) else None
     number = 1.0 if learned is not None else float(p)
-    return torch.ops.polypool.power_mean(*source, number, learned, signed, floor)[0]
+    return _POWER_MEAN(*source, number, learned, signed, floor)[0]
