@@ -12,6 +12,8 @@ library = torch.library.Library("polypool", "FRAGMENT")
 
 #: How a schema begins: the fields of `Source`.
 SOURCE = "Tensor values, Tensor? offsets, Tensor? rows, Tensor? weight"
+#: Of `torch.autograd.grad(is_grads_batched=True)`, which is no transform of `torch.func`.
+_BATCHED: Any = "VmapMode"
 
 
 class Operation:
@@ -73,6 +75,7 @@ def _unheard() -> bool:
         torch._C._len_torch_dispatch_stack()
         or torch._C._len_torch_function_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._dispatch_tls_is_dispatch_key_included(_BATCHED)
         or torch.autograd.profiler._is_profiler_enabled
     )
 

@@ -52,3 +52,13 @@ def test_packed_is_each_sequence_alone(name: str) -> None:
     parts = [normal(n, 4, seed=n) for n in (5, 1, 8)]
     wanted = torch.cat([pool(pp.Nodes(part)) for part in parts])
     close(pool(pp.Packed.from_list(parts)), wanted, name)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "std", "softmax", "median", "gem", "logsumexp"])
+def test_no_list_of_members(name: str) -> None:
+    """What kernels read is where each sequence begins: naming the sequence of every element costs more than a sum."""
+    pytest.importorskip("numba")
+    packed = pp.Packed(normal(9, 4, dtype=torch.float32).requires_grad_(), torch.tensor([0, 4, 4, 9]))
+    pp.build(name, channels=4)(packed).sum().backward()
+    assert "cell" not in vars(packed.members)
+    identical(packed.members.cell, torch.tensor([0] * 4 + [2] * 5), "and yet it is known when asked")
