@@ -46,7 +46,7 @@ def groups(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 def place(row: Row) -> tuple[str, str]:
     """What rows of one table have in common: the tensor, unless sizes are what the table is about."""
-    return row.table, "" if row.table in ("elements", "cells", "small") else row.workload
+    return row.table, "" if row.table in ("elements", "cells") else row.workload
 
 
 def table(rows: Sequence[Row]) -> Table:
