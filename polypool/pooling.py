@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from polypool._checks import may_read
 from polypool.card import PropertyCard, summary
 from polypool.cells import Cells, Count, Mass, Statistic
 from polypool.cells import merge as merge_states
@@ -86,7 +85,7 @@ class Pooling(nn.Module):
         layout = as_layout(x, mask=mask, lengths=lengths, offsets=offsets, batch=batch, num_graphs=num_graphs)
         self._require(layout)
         cells = layout.cells
-        pooled = _zero_where_empty(self.reduce(cells), cells)
+        pooled = cells.zero_where_empty(self.reduce(cells))
         dtype = layout.values.dtype
         return layout.arrange(pooled if pooled.dtype is dtype else pooled.to(dtype))
 
@@ -121,7 +120,7 @@ class Pooling(nn.Module):
         cells = layout.cells
         found = cells.statistics((Count(), Mass(), *self.stats))
         return {
-            statistic.key: value if statistic.key == "n" else _zero_where_empty(value, cells)
+            statistic.key: value if statistic.key == "n" else cells.zero_where_empty(value)
             for statistic, value in found.items()
         }
 
@@ -189,12 +188,3 @@ def _in_force(cls: type[Pooling], attribute: str) -> bool:
 def restated(card: PropertyCard, **changes: Any) -> PropertyCard:
     """A card with some fields changed: for an instance whose settings change what holds."""
     return replace(card, **changes)
-
-
-def _zero_where_empty(y: Tensor, cells: Cells) -> Tensor:
-    if not cells.can_be_empty:
-        return y
-    taken = cells.n > 0
-    if may_read(taken) and bool(taken.all()):
-        return y
-    return torch.where(taken, y, torch.zeros((), dtype=y.dtype, device=y.device))

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from polypool._checks import may_read
 from polypool._lazy import lazy
 from polypool.cells.statistics import Count, Mass, Statistic, closure, statistics, with_keys
 from polypool.ops import exponential, moments, order, power
@@ -79,6 +80,17 @@ class Cells(ABC):
     @abstractmethod
     def can_be_empty(self) -> bool:
         """Whether some cell might have no member, as far as shapes alone can tell."""
+
+    @lazy
+    def none_empty(self) -> bool:
+        """Whether every cell has a member; False where nobody can tell without waiting for a GPU, or while tracing."""
+        return not self.can_be_empty or (may_read(self.n) and bool((self.n > 0).all()))
+
+    def zero_where_empty(self, y: Tensor) -> Tensor:
+        """What belongs to cells, `(..., c)`, with 0 for those that have no member."""
+        if self.none_empty:
+            return y
+        return torch.where(self.n > 0, y, torch.zeros((), dtype=y.dtype, device=y.device))
 
     @abstractmethod
     def total(self, v: Tensor) -> Tensor:

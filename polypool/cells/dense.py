@@ -106,24 +106,25 @@ class Dense(Cells):
         )
 
     def first(self) -> Tensor:
-        return self._pick(None if self.real is None else self._places(-1).amin(-2), 0)
+        return self._end(from_behind=True)
 
     def last(self) -> Tensor:
-        return self._pick(None if self.real is None else self._places(0).amax(-2), self.values.shape[1] - 1)
+        return self._end()
 
-    def _places(self, at_padding: int) -> Tensor:
-        """The place of each real element, `(B, N, 1)`; at padding that number, counted from the end if negative."""
-        places = torch.arange(self.values.shape[1], device=self.values.device)[:, None]
-        return torch.where(self.real, places, at_padding % max(self.values.shape[1], 1))  # type: ignore[arg-type]
-
-    def _pick(self, place: Tensor | None, otherwise: int) -> Tensor:
-        """The member at a place `(B, 1)` of each cell."""
-        if self.values.shape[1] == 0:
+    def _end(self, from_behind: bool = False) -> Tensor:
+        """The member of each cell at the highest place, or at the highest when places are numbered from behind."""
+        highest = self.values.shape[1] - 1
+        if highest < 0:
             return self.rows.sum(-2)
-        if place is None:
-            return wide(self.values.select(1, otherwise))
-        picked = self.values.gather(1, place.unsqueeze(-1).expand(-1, 1, self.channels)).squeeze(1)
-        return torch.where(self.n > 0, wide(picked), torch.zeros((), dtype=self.dtype, device=picked.device))
+        if self.real is None:
+            return wide(self.values.select(1, 0 if from_behind else highest))
+        numbers = torch.arange(highest + 1, device=self.values.device, dtype=torch.int32)
+        if from_behind:
+            numbers = highest - numbers
+        # A product takes half the time of a choice.
+        place = (self.real.squeeze(-1) * numbers).amax(-1).to(torch.int64)
+        cells = torch.arange(place.shape[0], device=place.device)
+        return self.zero_where_empty(wide(self.values[cells, highest - place if from_behind else place]))
 
     def simple(self, keys: list[str]) -> bool:
         """One operation of torch is a sum or a mean of all places, or an extreme that nothing is derived from."""
@@ -194,9 +195,7 @@ class Dense(Cells):
         if v.shape[-2] == 0:
             return v.sum(-2)
         picked = v.gather(-2, index.unsqueeze(-2)).squeeze(-2)
-        if self.real is None:
-            return picked
-        return torch.where(self.n > 0, picked, torch.zeros((), dtype=v.dtype, device=v.device))
+        return self.zero_where_empty(picked)
 
     def rank(self, v: Tensor) -> Tensor:
         order = v.detach().argsort(dim=-2, stable=True)

@@ -130,8 +130,7 @@ class Ragged(Cells):
             return torch.cat([v, v.new_zeros((1, v.shape[1]))]).gather(0, index.clamp(max=v.shape[0]))
         if v.shape[0] == 0:
             return self.total(v)
-        picked = v.gather(0, index.clamp(max=v.shape[0] - 1))
-        return torch.where(self.n > 0, picked, torch.zeros((), dtype=v.dtype, device=v.device))
+        return self.zero_where_empty(v.gather(0, index.clamp(max=v.shape[0] - 1)))
 
     def rank(self, v: Tensor) -> Tensor:
         place = segments.rank(v.detach(), self.members.cell, self.members.starts)
