@@ -24,6 +24,7 @@ MISSED = 30
 Column = Callable[[Row, Entry], Text]
 
 COMPARED = {"fresh": "ours / x * 2", "small": "beyond torch"}
+_RATIO = "its time / ours"
 MARKS = {True: ("✓", "green"), False: ("✗", "bold red")}
 
 
@@ -59,7 +60,9 @@ def table(rows: Sequence[Row]) -> Table:
     if any(entry.reads is not None for entry in entries):
         columns["reads"] = _reads
     if len(entries) > len(rows):
-        columns[COMPARED.get(rows[0].table, "its time / ours")] = _compared
+        # What has no target beyond torch stands beside others than torch.
+        judged = any(entry.checks for entry in entries) or rows[0].table != "small"
+        columns[COMPARED.get(rows[0].table, _RATIO) if judged else _RATIO] = _compared
     if any(entry.extra is not None for entry in entries):
         columns["extra MB"] = _extra
     shown.add_column("", min_width=34, no_wrap=True)
