@@ -168,8 +168,10 @@ def test_versions_that_changed_are_kept(
     assert found["shards"] == json.loads(whole["manifest.json"])["shards"]
 
 
+# What a shell starts in the background is deaf to interrupts, and so is all that it starts, unless it says otherwise.
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from tests.corpus import stub
 encode = stub.Stub.encode
 stub.Stub.encode = lambda self, rows, tick: (time.sleep(0.05), encode(self, rows, tick))[1]

@@ -96,6 +96,7 @@ def test_gradients_of_many_at_once(name: str) -> None:
     close(together, torch.stack(alone))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of the checks of shapes, which a trace keeps
 @pytest.mark.parametrize("name", ["mean", "max", "median", "std"])
 @pytest.mark.parametrize("trace", [torch.jit.trace, lambda f, inputs: make_fx(f)(*inputs)], ids=["jit", "fx"])
 def test_what_is_traced_holds_for_other_values(
