@@ -28,6 +28,12 @@ POOLS = {
 INDEX = torch.tensor([2, 0, 2, 1, 2, 2, 0])
 
 
+@pytest.fixture(autouse=True)
+def _whatever_the_environment_says() -> Iterator[None]:
+    with pp.kernels("auto"):
+        yield
+
+
 def pooled(name: str, x: Tensor, index: Tensor = INDEX) -> Tensor:
     return pp.build(name, channels=x.shape[1])(pp.Nodes(x, index, 4))
 
