@@ -103,7 +103,7 @@ def test_gradients_of_many_at_once(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of the checks of shapes, which a trace keeps
-@pytest.mark.parametrize("name", ["mean", "max", "median", "std"])
+@pytest.mark.parametrize("name", ["mean", "max", "median", "std", "first", "last"])
 @pytest.mark.parametrize("trace", [torch.jit.trace, lambda f, inputs: make_fx(f)(*inputs)], ids=["jit", "fx"])
 def test_what_is_traced_holds_for_other_values(
     name: str, trace: Callable[[Callable[..., Tensor], tuple[Tensor, Tensor]], Callable[..., Tensor]]
