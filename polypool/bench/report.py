@@ -60,7 +60,7 @@ def table(rows: Sequence[Row]) -> Table:
     if any(entry.reads is not None for entry in entries):
         columns["reads"] = _reads
     if len(entries) > len(rows):
-        # What has no target beyond torch stands beside others than torch.
+        # Small calls have a target in microseconds beyond torch, or none and are told by ratios.
         judged = any(entry.checks for entry in entries) or rows[0].table != "small"
         columns[COMPARED.get(rows[0].table, _RATIO) if judged else _RATIO] = _compared
     if any(entry.extra is not None for entry in entries):

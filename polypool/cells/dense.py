@@ -112,7 +112,7 @@ class Dense(Cells):
         return self._end()
 
     def _end(self, from_behind: bool = False) -> Tensor:
-        """The member of each cell at the highest place, or at the highest when places are numbered from behind."""
+        """The last member of each cell; the first where places are numbered from behind."""
         highest = self.values.shape[1] - 1
         if highest < 0:
             return self.rows.sum(-2)

@@ -19,8 +19,8 @@ _BATCHED: Any = "VmapMode"
 class Operation:
     """An operation of torch on the CPU, `torch.ops.polypool.NAME`.
 
-    From Python to Python by way of torch's dispatcher takes longer than a small pooling, forward and backward. It is
-    gone only where somebody listens: a compiler, a mode, a transform, the profiler.
+    The way from Python to Python by torch's dispatcher takes longer than a small pooling, forward and backward. It is
+    taken only where somebody listens: a compiler, a mode, a transform, the profiler.
 
     Args:
         name: Its name in torch.

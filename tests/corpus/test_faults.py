@@ -392,21 +392,23 @@ def test_a_worker_that_is_killed_is_replaced(
     every_row_is_there_once(tmp_path / "out")
 
 
+SETTINGS: dict[str, Any] = {
+    "kind": ONCE,
+    "id_column": "id",
+    "shard_rows": 4,
+    "device": "cpu",
+    "progress": False,
+}
+
+
 @pytest.mark.slow
 def test_a_worker_of_ray_that_is_killed_is_replaced(texts: Path, tmp_path: Path) -> None:
     deadly = _deadly(texts, tmp_path, f"FATAL {tmp_path / 'died'}")
-    settings: dict[str, Any] = {
-        "kind": ONCE,
-        "id_column": "id",
-        "shard_rows": 4,
-        "device": "cpu",
-        "progress": False,
-    }
-    done = embed(deadly, tmp_path / "out", engine="ray", workers=2, **settings)
+    done = embed(deadly, tmp_path / "out", engine="ray", workers=2, **SETTINGS)
     assert (tmp_path / "died").exists()
     assert (done.rows, done.embedded) == (ROWS, ROWS - 4)
     every_row_is_there_once(tmp_path / "out")
-    embed(deadly, tmp_path / "one", workers=1, **settings)
+    embed(deadly, tmp_path / "one", workers=1, **SETTINGS)
     assert contents(tmp_path / "out") == contents(tmp_path / "one")
 
 
@@ -443,15 +445,8 @@ embed({str(texts)!r}, {str(tmp_path / "out")!r}, kind={SLOW!r}, id_column="id", 
 def test_a_shard_that_kills_every_worker_stops_the_job(texts: Path, tmp_path: Path) -> None:
     """Nothing is written of it, and the rest is kept."""
     path = _deadly(texts, tmp_path, "DEADLY")
-    settings: dict[str, Any] = {
-        "kind": ONCE,
-        "id_column": "id",
-        "shard_rows": 4,
-        "device": "cpu",
-        "progress": False,
-    }
     with pytest.raises(StoppedError, match="shard 4"):
-        embed(path, tmp_path / "out", workers=2, **settings)
+        embed(path, tmp_path / "out", workers=2, **SETTINGS)
     assert not (tmp_path / "out" / "part-000004.parquet").exists()
     assert not (tmp_path / "out" / "manifest.json").exists()
 

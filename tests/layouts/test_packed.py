@@ -57,7 +57,6 @@ def test_packed_is_each_sequence_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "std", "softmax", "median", "gem", "logsumexp"])
 def test_no_list_of_members(name: str) -> None:
     """What kernels read is where each sequence begins: naming the sequence of every element costs more than a sum."""
-    pytest.importorskip("numba")
     packed = pp.Packed(normal(9, 4, dtype=torch.float32).requires_grad_(), torch.tensor([0, 4, 4, 9]))
     with pp.kernels("numba"):
         pp.build(name, channels=4)(packed).sum().backward()

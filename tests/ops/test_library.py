@@ -14,8 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import polypool as pp
 from tests.support import close, identical, normal
 
-pytest.importorskip("numba")
-
 POOLS = {
     "moments": "mean+max",
     "average": "softmax",

@@ -7,14 +7,14 @@ that it does not look into is safe, and since it returns integers it needs no gr
 import torch
 from torch import Tensor
 
+from polypool.ops.library import library
 from polypool.ops.segments import reference
 
-_library = torch.library.Library("polypool", "FRAGMENT")
-_library.define("segment_argbest(Tensor v, Tensor cell, SymInt bins) -> Tensor")
-_library.impl("segment_argbest", reference.argbest, "CompositeExplicitAutograd")
+library.define("segment_argbest(Tensor v, Tensor cell, SymInt bins) -> Tensor")
+library.impl("segment_argbest", reference.argbest, "CompositeExplicitAutograd")
 
 
-@torch.library.register_fake("polypool::segment_argbest", lib=_library)
+@torch.library.register_fake("polypool::segment_argbest", lib=library)
 def _(v: Tensor, cell: Tensor, bins: int) -> Tensor:
     return torch.empty((bins, v.shape[1]), dtype=torch.int64, device=v.device)
 
